@@ -1,0 +1,192 @@
+//! The client side of one HBONE connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use h2::client::{Connection, SendRequest};
+use http::{HeaderMap, Method, Request};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::keepalive::{Keepalive, keepalive};
+use crate::pool::Slot;
+use crate::{Authority, Config, ConnectHeaders, Error};
+
+/// A handle to one connection on which CONNECT requests are made. Clones share the connection.
+#[derive(Clone)]
+pub struct Client {
+    send: SendRequest<Bytes>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// The peer's answer to a CONNECT.
+#[derive(Debug)]
+pub struct Response {
+    /// The headers that came with the 200.
+    pub headers: HeaderMap,
+}
+
+/// How far a connection's life has got.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Open,
+    /// No new stream may be opened: it is going away, or was idle for too long.
+    Retired,
+    /// Every stream has ended.
+    Ended,
+}
+
+/// What a connection's driver, its pool and its streams know of each other.
+pub(crate) struct Shared {
+    streams: AtomicUsize,
+    max_streams: usize,
+    last_used: Mutex<Instant>,
+    phase: watch::Sender<Phase>,
+    abort: Notify,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Performs the HTTP/2 handshake on `io` and drives the connection in a task of its own.
+    ///
+    /// # Errors
+    /// The HTTP/2 preface could not be exchanged.
+    pub async fn handshake<IO>(io: IO, config: &Config) -> Result<Self, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (send, mut connection) = config.client().handshake(io).await?;
+        let keepalive = keepalive(connection.ping_pong(), config);
+        let shared = Arc::new(Shared {
+            streams: AtomicUsize::new(0),
+            max_streams: config.client_max_streams,
+            last_used: Mutex::new(Instant::now()),
+            phase: watch::Sender::new(Phase::Open),
+            abort: Notify::new(),
+        });
+        let idle = idle(shared.clone(), config.idle_timeout);
+        tokio::spawn(drive(connection, keepalive, idle, shared.clone()));
+        Ok(Self { send, shared })
+    }
+
+    /// Takes a place for one stream, unless the connection is full or retired.
+    pub fn reserve(&self) -> Option<Slot> {
+        Slot::new(self.clone())
+    }
+
+    /// Whether no new stream may be opened.
+    pub fn is_retired(&self) -> bool {
+        self.shared.is_retired()
+    }
+
+    /// Ends the connection and every stream on it.
+    pub fn abort(&self) {
+        self.shared.retire();
+        self.shared.abort.notify_one();
+    }
+
+    /// Resolves once no new stream may be opened.
+    pub async fn retired(&self) {
+        self.shared.reached(Phase::Retired).await;
+    }
+
+    /// Resolves once the connection and all its streams have ended.
+    pub async fn ended(&self) {
+        self.shared.reached(Phase::Ended).await;
+    }
+
+    pub(crate) async fn open(
+        &self,
+        authority: &Authority,
+        headers: ConnectHeaders,
+    ) -> Result<(http::Response<h2::RecvStream>, h2::SendStream<Bytes>), Error> {
+        let mut request =
+            Request::builder().method(Method::CONNECT).uri(authority.to_string()).body(())?;
+        headers.write(request.headers_mut());
+        let mut send = self.send.clone().ready().await?;
+        let (response, stream) = send.send_request(request, false)?;
+        Ok((response.await?, stream))
+    }
+}
+
+/// Runs the connection to its end; retires it first when it has been idle for too long.
+async fn drive<IO>(
+    connection: Connection<IO, Bytes>,
+    mut keepalive: Keepalive,
+    idle: impl Future<Output = ()>,
+    shared: Arc<Shared>,
+) where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    tokio::pin!(connection, idle);
+    let mut is_idle = false;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut connection => break ended.map_err(Error::from),
+            dead = &mut keepalive => break Err(dead),
+            () = shared.abort.notified() => break Err(Error::Closed),
+            () = &mut idle, if !is_idle => {
+                is_idle = true;
+                shared.retire();
+            }
+        }
+    };
+    shared.phase.send_replace(Phase::Ended);
+    if let Err(error) = ended {
+        tracing::debug!(%error, "HBONE connection ended");
+    }
+}
+
+/// Resolves once the connection has had no stream for `timeout`.
+async fn idle(shared: Arc<Shared>, timeout: std::time::Duration) {
+    loop {
+        let deadline = *shared.last_used.lock() + timeout;
+        tokio::time::sleep_until(deadline).await;
+        if shared.streams.load(Ordering::Relaxed) == 0
+            && shared.last_used.lock().elapsed() >= timeout
+        {
+            return;
+        }
+        if Instant::now() >= deadline {
+            *shared.last_used.lock() = Instant::now();
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    pub(crate) fn retire(&self) {
+        self.phase.send_if_modified(|phase| {
+            let open = *phase == Phase::Open;
+            if open {
+                *phase = Phase::Retired;
+            }
+            open
+        });
+    }
+
+    fn is_retired(&self) -> bool {
+        *self.phase.borrow() != Phase::Open
+    }
+
+    async fn reached(&self, least: Phase) {
+        // The sender lives as long as `self`, so this ends with the phase and not with an error.
+        let _ = self.phase.subscribe().wait_for(|phase| *phase >= least).await;
+    }
+
+    pub(crate) fn try_reserve(&self) -> bool {
+        let take = |n| (n < self.max_streams).then_some(n + 1);
+        !self.is_retired()
+            && self.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    pub(crate) fn release(&self) {
+        *self.last_used.lock() = Instant::now();
+        self.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}

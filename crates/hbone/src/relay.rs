@@ -1,0 +1,134 @@
+//! The bytes of a tunnel: a TCP socket on one side, an HTTP/2 stream on the other.
+
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::net::Shutdown;
+
+use ambit_net::{Counters, Side, read_chunk, reset, write_all_bytes};
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream};
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use crate::stream::{receive_error, send_all};
+use crate::{Error, Stream};
+
+/// Moves bytes both ways until both directions have ended, in the caller's task.
+///
+/// `tcp_side` says which side of `counters` the socket is; the tunnel is the other. A half-close passes through as one; an error on one side becomes a reset on the other.
+///
+/// # Errors
+/// The first failure of either side; both sides have been reset by then.
+pub async fn relay(
+    stream: Stream,
+    tcp: TcpStream,
+    counters: &Counters,
+    tcp_side: Side,
+) -> Result<(), Error> {
+    let Stream { mut send, mut recv, _slot } = stream;
+    let ended = both(&mut send, &mut recv, &tcp, &Count { counters, tcp_side }).await;
+    if ended.is_err() {
+        send.send_reset(Reason::CANCEL);
+        reset(tcp);
+    }
+    ended
+}
+
+struct Count<'a> {
+    counters: &'a Counters,
+    tcp_side: Side,
+}
+
+impl Count<'_> {
+    fn from_tcp(&self, bytes: usize) {
+        self.counters.add(self.tcp_side, bytes);
+    }
+
+    fn to_tcp(&self, bytes: usize) {
+        let tunnel = match self.tcp_side {
+            Side::A => Side::B,
+            Side::B => Side::A,
+        };
+        self.counters.add(tunnel, bytes);
+    }
+}
+
+async fn both(
+    send: &mut SendStream<Bytes>,
+    recv: &mut RecvStream,
+    tcp: &TcpStream,
+    count: &Count<'_>,
+) -> Result<(), Error> {
+    let upload = upload(tcp, send, count);
+    let download = download(recv, tcp, count);
+    tokio::pin!(upload, download);
+    tokio::select! {
+        ended = &mut upload => {
+            ended?;
+            tokio::select! {
+                ended = &mut download => ended,
+                error = failure(tcp) => Err(error),
+            }
+        }
+        ended = &mut download => {
+            ended?;
+            upload.await
+        }
+    }
+}
+
+async fn upload(
+    tcp: &TcpStream,
+    send: &mut SendStream<Bytes>,
+    count: &Count<'_>,
+) -> Result<(), Error> {
+    loop {
+        let chunk = tokio::select! {
+            biased;
+            chunk = read_chunk(tcp) => chunk.map_err(Error::Tcp)?,
+            reason = poll_fn(|cx| send.poll_reset(cx)) => return Err(Error::Reset(reason?)),
+        };
+        if chunk.is_empty() {
+            send.send_data(Bytes::new(), true)?;
+            return Ok(());
+        }
+        count.from_tcp(chunk.len());
+        send_all(send, chunk).await?;
+    }
+}
+
+async fn download(
+    recv: &mut RecvStream,
+    tcp: &TcpStream,
+    count: &Count<'_>,
+) -> Result<(), Error> {
+    while let Some(data) = recv.data().await {
+        let data = data.map_err(receive_error)?;
+        let n = data.len();
+        write_all_bytes(tcp, data).await.map_err(Error::Tcp)?;
+        count.to_tcp(n);
+        recv.flow_control().release_capacity(n)?;
+    }
+    match SockRef::from(tcp).shutdown(Shutdown::Write) {
+        // The socket is gone already; if that was an error, reading from it tells.
+        Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
+        ended => ended.map_err(Error::Tcp),
+    }
+}
+
+/// Resolves when a socket that has no more to read turns out to be reset.
+async fn failure(tcp: &TcpStream) -> Error {
+    loop {
+        if let Err(error) = tcp.ready(Interest::ERROR).await {
+            return Error::Tcp(error);
+        }
+        match tcp.take_error() {
+            Ok(Some(error)) | Err(error) => return Error::Tcp(error),
+            // The event was old: wait for the next one.
+            Ok(None) => {
+                let _ = tcp.try_io(Interest::ERROR, || Err::<(), _>(ErrorKind::WouldBlock.into()));
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Compiles the protobuf definitions with protox, so that no `protoc` has to be installed.
+
+use std::error::Error;
+
+const FILES: [&str; 5] = [
+    "proto/workload.proto",
+    "proto/authorization.proto",
+    "proto/zds.proto",
+    "proto/certificate.proto",
+    "proto/discovery.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    for file in FILES {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    tonic_prost_build::configure()
+        .bytes(".envoy.service.discovery.v3")
+        .bytes(".google.protobuf.Any")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! Protobuf messages and gRPC stubs, generated at build time from the definitions in `proto/`; nothing is written by hand.
+
+#![allow(missing_docs, unreachable_pub, clippy::all)]
+
+/// Workloads and services (`istio.workload`).
+pub mod workload {
+    tonic::include_proto!("istio.workload");
+
+    /// The agent–ztunnel protocol (`istio.workload.zds`).
+    pub mod zds {
+        tonic::include_proto!("istio.workload.zds");
+    }
+}
+
+/// Authorization policies (`istio.security`).
+pub mod security {
+    tonic::include_proto!("istio.security");
+}
+
+/// Certificate signing (`istio.v1.auth`).
+pub mod certificate {
+    tonic::include_proto!("istio.v1.auth");
+}
+
+/// Delta xDS (`envoy.service.discovery.v3`).
+pub mod discovery {
+    tonic::include_proto!("envoy.service.discovery.v3");
+}
+
+/// The type URL of [`workload::Address`].
+pub const ADDRESS_TYPE: &str = "type.googleapis.com/istio.workload.Address";
+/// The type URL of [`security::Authorization`].
+pub const AUTHORIZATION_TYPE: &str = "type.googleapis.com/istio.security.Authorization";
