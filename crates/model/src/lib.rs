@@ -19,7 +19,7 @@ pub use authorization::{
     Action, Authorization, Match, PolicyName, Scope, ServiceAccountMatch, StringMatch,
 };
 pub use identity::{Identity, ParseIdentityError};
-pub use local::{Endpoint, InvalidLocalState, LocalService, LocalState};
+pub use local::{Endpoint, InvalidLocalState, LocalState};
 pub use service::{
     HealthPolicy, IpFamilies, LoadBalancer, LoadBalancerMode, LoadBalancerScope, Service,
     Visibility, WeightedWaypoint,

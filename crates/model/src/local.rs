@@ -1,10 +1,10 @@
 //! The state of a mesh as one document: what `LOCAL_XDS_PATH` files hold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Authorization, HealthStatus, PortMap, Service, Str, Workload};
+use crate::{Authorization, HealthStatus, NamespacedHostname, PortMap, Service, Str, Workload};
 
 /// Everything a node proxy needs to know, in upstream's schema for local files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,19 +15,7 @@ pub struct LocalState {
     /// Authorization policies.
     pub policies: Vec<Authorization>,
     /// Services.
-    pub services: Vec<LocalService>,
-}
-
-/// A service in a file, where endpoints may also be written down beside it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LocalService {
-    /// The service.
-    #[serde(flatten)]
-    pub service: Service,
-    /// Endpoints by workload uid, in addition to the workloads that name the service.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub endpoints: BTreeMap<Str, Endpoint>,
+    pub services: Vec<Service>,
 }
 
 /// A workload's part in a service.
@@ -71,11 +59,34 @@ pub enum InvalidLocalState {
 // === impl LocalState ===
 
 impl LocalState {
-    /// Checks the document as a whole and folds `services[].endpoints` into the workloads.
+    /// Makes the endpoint's workload a member of `service`, as if the workload itself had named it.
     ///
     /// # Errors
-    /// The first entry that contradicts another one.
-    pub fn normalized(mut self) -> Result<Self, InvalidLocalState> {
+    /// The document has no such workload.
+    pub fn add_endpoint(
+        &mut self,
+        service: &NamespacedHostname,
+        endpoint: Endpoint,
+    ) -> Result<(), InvalidLocalState> {
+        let workload = self.workloads.iter_mut().find(|w| w.uid == endpoint.workload_uid);
+        let Some(workload) = workload else {
+            return Err(InvalidLocalState::UnknownWorkload {
+                service: service.to_string(),
+                workload: endpoint.workload_uid,
+            });
+        };
+        workload.services.insert(service.clone(), endpoint.port);
+        if endpoint.status == HealthStatus::Unhealthy {
+            workload.status = HealthStatus::Unhealthy;
+        }
+        Ok(())
+    }
+
+    /// Checks that every entry has a key of its own.
+    ///
+    /// # Errors
+    /// The first entry that has not.
+    pub fn validate(&self) -> Result<(), InvalidLocalState> {
         let mut uids = BTreeSet::new();
         for (i, workload) in self.workloads.iter().enumerate() {
             if workload.uid.is_empty() {
@@ -92,25 +103,11 @@ impl LocalState {
             }
         }
         let mut keys = BTreeSet::new();
-        for local in &mut self.services {
-            let key = local.service.key();
-            for (_, endpoint) in std::mem::take(&mut local.endpoints) {
-                let workload = self.workloads.iter_mut().find(|w| w.uid == endpoint.workload_uid);
-                let Some(workload) = workload else {
-                    return Err(InvalidLocalState::UnknownWorkload {
-                        service: key.to_string(),
-                        workload: endpoint.workload_uid,
-                    });
-                };
-                workload.services.insert(key.clone(), endpoint.port);
-                if endpoint.status == HealthStatus::Unhealthy {
-                    workload.status = HealthStatus::Unhealthy;
-                }
-            }
-            if !keys.insert(key.clone()) {
-                return Err(InvalidLocalState::DuplicateService(key.to_string()));
+        for service in &self.services {
+            if !keys.insert(service.key()) {
+                return Err(InvalidLocalState::DuplicateService(service.key().to_string()));
             }
         }
-        Ok(self)
+        Ok(())
     }
 }

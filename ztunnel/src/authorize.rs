@@ -1,0 +1,108 @@
+//! Policy for inbound connections: asked when they open, and again whenever an answer may have changed.
+
+use std::net::SocketAddr;
+
+use ambit_model::{Identity, Workload};
+use ambit_policy::{Decision, Facts, decide};
+use ambit_state::Snapshot;
+
+use crate::connections::OwnedFacts;
+use crate::context::Context;
+use crate::pod::{Pod, PodInfo};
+
+/// A connection that policy denies; the text names the policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Denied(String);
+
+/// Asks the policies of `workload` about a connection to it.
+///
+/// # Errors
+/// They deny it, or they have not all arrived.
+pub(crate) fn authorize(
+    context: &Context,
+    snapshot: &Snapshot,
+    workload: &Workload,
+    facts: &OwnedFacts,
+) -> Result<(), Denied> {
+    let decision = decision(context, snapshot, workload, facts);
+    context.metrics.policy.count(decision.reason);
+    report(context, &decision, facts);
+    if decision.allowed() { Ok(()) } else { Err(Denied(decision.to_string())) }
+}
+
+fn decision<'a>(
+    context: &Context,
+    snapshot: &'a Snapshot,
+    workload: &'a Workload,
+    facts: &OwnedFacts,
+) -> Decision<'a> {
+    if !snapshot.synced() {
+        return Decision::not_synced();
+    }
+    let facts = Facts {
+        source_ip: facts.source_ip,
+        source_identity: facts.source_identity.as_ref(),
+        destination: facts.destination,
+    };
+    decide(&facts, snapshot.policies_for(workload), context.config.unknown_policy)
+}
+
+fn report(context: &Context, decision: &Decision<'_>, facts: &OwnedFacts) {
+    for dry_run in &decision.dry_run {
+        let (policy, action) = (dry_run.policy, dry_run.action);
+        tracing::info!(target: "rbac", %policy, ?action, source = %facts.source_ip,
+            destination = %facts.destination, "dry-run policy matches");
+    }
+    for name in &decision.skipped {
+        tracing::warn!(target: "rbac", policy = name, "skipping unknown policy");
+    }
+    let source = facts.source_identity.as_ref().map(Identity::to_string);
+    if context.config.log_policy_decisions {
+        tracing::info!(target: "rbac", source = %facts.source_ip, identity = source,
+            destination = %facts.destination, %decision, "policy decision");
+    } else {
+        tracing::debug!(target: "rbac", source = %facts.source_ip, identity = source,
+            destination = %facts.destination, %decision, "policy decision");
+    }
+}
+
+/// Ends those inbound connections of `pod` that policy denies by now.
+pub(crate) fn recheck(context: &Context, snapshot: &Snapshot, pod: &Pod) {
+    let PodInfo { name, namespace, service_account, .. } = &pod.info;
+    // A pod that is gone from the state keeps what it has: its connections were allowed by the last that was known.
+    let Some(workload) = snapshot.local_workload(namespace, name, service_account) else { return };
+    for connection in pod.connections.snapshot() {
+        let Some(facts) = &connection.facts else { continue };
+        let decision = decision(context, snapshot, &workload, facts);
+        if !decision.allowed() {
+            context.metrics.policy.count(decision.reason);
+            tracing::info!(target: "rbac", source = %facts.source_ip, destination = %facts.destination,
+                %decision, "closing a connection that policy denies now");
+            connection.kill();
+        }
+    }
+}
+
+/// Follows the state and rechecks every pod when policy changes.
+pub(crate) async fn recheck_on_change(context: std::sync::Arc<Context>) {
+    let mut changed = context.state.policies_changed();
+    while changed.changed().await.is_ok() {
+        changed.mark_unchanged();
+        let snapshot = context.state.snapshot();
+        for pod in context.pods.all() {
+            recheck(&context, &snapshot, &pod);
+        }
+    }
+}
+
+impl OwnedFacts {
+    /// The facts of a connection from `source` to the application at `destination`.
+    pub(crate) fn new(
+        source: SocketAddr,
+        source_identity: Option<Identity>,
+        destination: SocketAddr,
+    ) -> Self {
+        Self { source_ip: source.ip(), source_identity, destination }
+    }
+}

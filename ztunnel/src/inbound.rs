@@ -1,0 +1,372 @@
+//! HBONE connections to a captured pod, port 15008: TLS, then one task for each CONNECT.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ambit_hbone::{
+    Authority, Baggage, Connect, Forwarded, ParseAuthorityError, Refusal, Server,
+};
+use ambit_identity::IdentityError;
+use ambit_model::{Identity, Workload};
+use ambit_net::{ConnectError, Side, canonical};
+use ambit_state::{
+    InboundError, InboundRequest, InboundTarget, Snapshot, Target, resolve_inbound,
+};
+use ambit_telemetry::{AccessLog, ConnectionSecurity, Direction, ResponseFlags};
+use ambit_tls::{ServerStream, TlsError};
+use rustls_pki_types::CertificateDer;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::application;
+use crate::authorize::{Denied, authorize};
+use crate::config::port;
+use crate::connections::OwnedFacts;
+use crate::context::Local;
+use crate::headers::baggage;
+use crate::pod::NotReady;
+use crate::record::{Flow, Party};
+use crate::run::{end, relay_tunnel, run};
+use crate::tunnel::HANDSHAKE_DEADLINE;
+use crate::worker::Worker;
+
+/// One peer's TLS connection.
+struct Peer {
+    local: Arc<Local>,
+    /// The peer's TCP address.
+    address: SocketAddr,
+    /// The pod's address that was dialled.
+    dialled: SocketAddr,
+    /// What the peer's certificate proves.
+    identity: Option<Identity>,
+}
+
+/// Why no HBONE connection came about.
+#[derive(Debug, thiserror::Error)]
+enum HandshakeError {
+    #[error(transparent)]
+    NotReady(#[from] NotReady),
+    #[error("no certificate for {0}: {1}")]
+    Identity(Identity, #[source] IdentityError),
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    #[error("the peer did not complete the handshake within {HANDSHAKE_DEADLINE:?}")]
+    Timeout,
+    #[error("HTTP/2: {0}")]
+    Http2(#[from] ambit_hbone::Error),
+}
+
+/// Why a CONNECT was refused.
+#[derive(Debug, thiserror::Error)]
+enum RequestError {
+    #[error("the method is not CONNECT")]
+    NotConnect,
+    #[error(transparent)]
+    Authority(#[from] ParseAuthorityError),
+    #[error(transparent)]
+    NotReady(#[from] NotReady),
+    #[error(transparent)]
+    Target(#[from] InboundError),
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("PROXY header: {0}")]
+    Proxy(#[source] std::io::Error),
+}
+
+/// Takes a connection to the worker that serves the fewest of them, and serves it there.
+pub(crate) fn dispatch(locals: &Arc<[Arc<Local>]>, accepted_by: usize, tcp: TcpStream, peer: SocketAddr) {
+    let Some(local) = locals.get(accepted_by) else { return };
+    let workers = &local.context.workers;
+    let chosen = Worker::least_loaded(workers, accepted_by);
+    let (Some(local), Some(worker)) = (locals.get(chosen).cloned(), workers.get(chosen)) else {
+        return;
+    };
+    let load = worker.load();
+    let tasks = local.pod.drain.tasks.clone();
+    if chosen == accepted_by {
+        tasks.spawn(async move {
+            serve(local, tcp, peer).await;
+            drop(load);
+        });
+        return;
+    }
+    match tcp.into_std() {
+        Ok(tcp) => {
+            let serve = async move {
+                match TcpStream::from_std(tcp) {
+                    Ok(tcp) => serve(local, tcp, peer).await,
+                    Err(error) => tracing::warn!(%error, "cannot hand a connection to its worker"),
+                }
+                drop(load);
+            };
+            tasks.spawn_on(serve, &worker.handle);
+        }
+        Err(error) => tracing::warn!(%error, "cannot hand a connection to its worker"),
+    }
+}
+
+/// Serves one TLS connection to its end.
+async fn serve(local: Arc<Local>, tcp: TcpStream, address: SocketAddr) {
+    let dialled = tcp.local_addr().map_or(address, canonical);
+    let pod = local.pod.clone();
+    let accepted = tokio::select! {
+        accepted = handshake(&local, tcp) => accepted,
+        () = pod.drain.ended.cancelled() => return,
+    };
+    let (server, identity, chain) = match accepted {
+        Ok(accepted) => accepted,
+        // Somebody looked whether the port is open, as the local path and health checks do.
+        Err(HandshakeError::Tls(TlsError::Transport(error))) => {
+            tracing::debug!(peer = %address, %error, "connection ended before its TLS handshake");
+            return;
+        }
+        Err(error) => {
+            local.context.metrics.handshake_failed(error.flags());
+            AccessLog::failed(address, dialled, Direction::Inbound, &error);
+            return;
+        }
+    };
+    let peer = Arc::new(Peer { local, address, dialled, identity });
+    peer.serve(server, chain).await;
+}
+
+type Accepted = (Server<ServerStream<TcpStream>>, Option<Identity>, Vec<CertificateDer<'static>>);
+
+async fn handshake(local: &Local, tcp: TcpStream) -> Result<Accepted, HandshakeError> {
+    let Local { context, pod, .. } = local;
+    let workload = pod.workload(&context.state).await?;
+    let identity = pod.identity(&workload);
+    let credential = context
+        .identities
+        .obtain(&identity)
+        .await
+        .map_err(|error| HandshakeError::Identity(identity, error))?;
+    let handshake = async {
+        let tls = ambit_tls::accept(&credential, tcp).await?;
+        let connection = tls.get_ref().1;
+        let identity = ambit_tls::peer_identity(connection);
+        let chain = connection.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
+        let server = Server::handshake(tls, &context.config.hbone).await?;
+        Ok((server, identity, chain))
+    };
+    timeout(HANDSHAKE_DEADLINE, handshake).await.map_err(|_| HandshakeError::Timeout)?
+}
+
+// === impl Peer ===
+
+impl Peer {
+    /// Takes requests until the peer or the pod ends; the tunnels run in tasks of their own.
+    async fn serve(
+        self: Arc<Self>,
+        mut server: Server<ServerStream<TcpStream>>,
+        chain: Vec<CertificateDer<'static>>,
+    ) {
+        let drain = &self.local.pod.drain;
+        let mut lists = self.local.context.revocations.subscribe();
+        let mut closing = false;
+        loop {
+            tokio::select! {
+                request = server.next() => match request {
+                    Some(Ok(connect)) => {
+                        drain.tasks.spawn(self.clone().handle(connect));
+                    }
+                    Some(Err(error)) => {
+                        tracing::debug!(peer = %self.address, %error, "HBONE connection failed");
+                        return;
+                    }
+                    None => return,
+                },
+                () = drain.closing.cancelled(), if !closing => {
+                    closing = true;
+                    server.graceful_shutdown();
+                }
+                () = drain.ended.cancelled() => return finish(server).await,
+                Ok(()) = lists.changed() => {
+                    if lists.borrow_and_update().revokes(&chain) {
+                        tracing::warn!(peer = %self.address, "certificate was revoked, closing its connections");
+                        self.local.context.metrics.revoked();
+                        return finish(server).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Serves one CONNECT: answer, then bytes.
+    async fn handle(self: Arc<Self>, connect: Connect) {
+        let Self { local, address, .. } = &*self;
+        let context = &local.context;
+        match self.target(&connect).await {
+            Ok((workload, target)) => self.admit(connect, workload, target).await,
+            Err(error) => {
+                context.metrics.refused(error.reason());
+                AccessLog::failed(*address, self.dialled, Direction::Inbound, &error);
+                connect.refuse(error.refusal());
+            }
+        }
+    }
+
+    /// Where the CONNECT leads, by the pod's own workload.
+    async fn target(
+        &self,
+        connect: &Connect,
+    ) -> Result<(Arc<Workload>, InboundTarget), RequestError> {
+        if !connect.is_connect() {
+            return Err(RequestError::NotConnect);
+        }
+        let target = match connect.authority()? {
+            Authority::Address(address) => Target::Address(canonical(address)),
+            Authority::Hostname { host, port } => {
+                Target::Hostname { host: host.to_string(), port }
+            }
+        };
+        let workload = self.local.pod.workload(&self.local.context.state).await?;
+        let forwarded_host = Forwarded::host(connect.headers());
+        let request = InboundRequest {
+            local: &workload,
+            local_ip: self.dialled.ip(),
+            target: &target,
+            forwarded_host: forwarded_host.as_deref(),
+            proxy_ports: &port::RESERVED,
+        };
+        let target = resolve_inbound(&self.local.context.state.snapshot(), &request)?;
+        Ok((workload, target))
+    }
+
+    /// Asks policy, dials the application, and carries the tunnel.
+    async fn admit(&self, connect: Connect, workload: Arc<Workload>, target: InboundTarget) {
+        let Local { context, pod, .. } = &*self.local;
+        let facts = OwnedFacts::new(self.address, self.identity.clone(), target.upstream);
+        let snapshot = context.state.snapshot();
+        let flow = self.flow(&snapshot, &connect, &workload, &target);
+        let authorized = authorize(context, &snapshot, &workload, &facts);
+        drop(snapshot);
+        let app = match authorized {
+            Ok(()) => self.dial(&target).await,
+            Err(denied) => Err(denied.into()),
+        };
+        let app = match app {
+            Ok(app) => app,
+            Err(error) => {
+                context.metrics.refused(error.reason());
+                flow.refuse(&context.metrics.traffic, error.flags(), &error);
+                return connect.refuse(error.refusal());
+            }
+        };
+        let record = flow.open(&context.metrics.traffic, &pod.connections, Some(facts));
+        let answer = context.config.response_baggage.then(|| baggage(&workload).to_header());
+        let ended = match connect.accept(answer.flatten()) {
+            Ok(stream) => {
+                let relay = relay_tunnel(stream, app, &record.connection().counters, Side::B);
+                run(record.connection(), pod, relay).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        end(record, &ended);
+    }
+
+    async fn dial(&self, target: &InboundTarget) -> Result<TcpStream, RequestError> {
+        let Local { context, pod, .. } = &*self.local;
+        let Some(header) = target.proxy_header else {
+            return Ok(pod.connect_app(self.address.ip(), target.upstream).await?);
+        };
+        let app = application::dial(context, pod, target.upstream).await?;
+        application::introduce(&app, self.address, header.destination, self.identity.as_ref())
+            .await
+            .map_err(RequestError::Proxy)?;
+        Ok(app)
+    }
+
+    fn flow(
+        &self,
+        snapshot: &Snapshot,
+        connect: &Connect,
+        workload: &Arc<Workload>,
+        target: &InboundTarget,
+    ) -> Flow {
+        let headers = connect.headers();
+        let network = headers.get("x-forwarded-network").and_then(|value| value.to_str().ok());
+        let is_remote =
+            network.is_some_and(|network| !network.eq_ignore_ascii_case(&workload.network));
+        let known = (!is_remote)
+            .then(|| snapshot.workload_at(&workload.network, self.address.ip()))
+            .flatten();
+        let reads_baggage = self.local.context.config.response_baggage;
+        Flow {
+            direction: Direction::Inbound,
+            source: Party {
+                address: self.address,
+                workload: known,
+                identity: self.identity.clone(),
+                baggage: reads_baggage.then(|| Baggage::from_headers(headers)).flatten(),
+            },
+            destination: Party {
+                identity: Some(self.local.pod.identity(workload)),
+                ..Party::of(self.dialled, Some(workload.clone()))
+            },
+            authority: connect.authority().ok().map(|authority| authority.to_string()),
+            service: target.service.clone(),
+            security: ConnectionSecurity::MutualTls,
+            protocol: "HBONE",
+            counters: Arc::default(),
+        }
+    }
+}
+
+/// Ends every stream and tells the peer with a GOAWAY.
+async fn finish(mut server: Server<ServerStream<TcpStream>>) {
+    server.abrupt_shutdown();
+    let flushed = async { while let Some(Ok(_)) = server.next().await {} };
+    // A peer that does not read must not hold us up.
+    let _ = timeout(std::time::Duration::from_secs(1), flushed).await;
+}
+
+// === impl HandshakeError ===
+
+impl HandshakeError {
+    fn flags(&self) -> ResponseFlags {
+        match self {
+            Self::NotReady(_) | Self::Identity(..) => ResponseFlags::IdentityError,
+            Self::Tls(TlsError::Revoked(_)) => ResponseFlags::CertRevoked,
+            Self::Tls(_) | Self::Timeout => ResponseFlags::TlsFailure,
+            Self::Http2(_) => ResponseFlags::H2HandshakeFailure,
+        }
+    }
+}
+
+// === impl RequestError ===
+
+impl RequestError {
+    /// The answer to the peer.
+    fn refusal(&self) -> Refusal {
+        match self {
+            Self::NotConnect | Self::Authority(_) => Refusal::BadRequest,
+            Self::Target(error) if error.status() == 400 => Refusal::BadRequest,
+            Self::Denied(_) => Refusal::Denied,
+            Self::NotReady(_) | Self::Target(_) | Self::Connect(_) | Self::Proxy(_) => {
+                Refusal::Unavailable
+            }
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::NotConnect => "not_connect",
+            Self::Authority(_) => "bad_authority",
+            Self::NotReady(error) => error.reason(),
+            Self::Target(error) => error.reason(),
+            Self::Denied(_) => "denied",
+            Self::Connect(error) => error.reason(),
+            Self::Proxy(_) => "proxy_header",
+        }
+    }
+
+    fn flags(&self) -> ResponseFlags {
+        match self {
+            Self::Denied(_) => ResponseFlags::Deny,
+            _ => ResponseFlags::Connect,
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The node tunnel: carries the traffic of every captured pod of a node over HBONE.
+//!
+//! Data plane: `accept` → `outbound`, `inbound`, `plaintext` → `plan` → `tunnel`, `local` → `run` → `record`.
+//! Control: `feed` writes the state, `agent` says which pods to capture, `pods` starts and ends them, `authorize`
+//! rechecks what runs. `app` puts it all together.
+
+mod accept;
+mod agent;
+mod app;
+mod application;
+mod authorize;
+pub mod config;
+mod connections;
+mod context;
+pub mod dns;
+mod dump;
+mod endpoints;
+mod feed;
+mod headers;
+mod inbound;
+mod last_known;
+mod local;
+mod local_state;
+mod lookup;
+mod metrics;
+mod outbound;
+mod plaintext;
+mod plan;
+mod pod;
+mod pods;
+mod record;
+mod run;
+mod tunnel;
+mod updates;
+mod wiring;
+mod worker;
+
+pub use app::run;

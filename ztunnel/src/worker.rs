@@ -1,0 +1,114 @@
+//! Data-plane threads: each with a runtime of its own, sharing nothing but snapshots.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+/// The data-plane threads. A connection lives and dies on one of them.
+pub(crate) struct Workers {
+    workers: Vec<Worker>,
+    threads: Vec<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+/// One data-plane thread, as others see it.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    /// Spawns onto the thread.
+    pub handle: Handle,
+    /// TLS connections that it serves.
+    load: Arc<AtomicUsize>,
+}
+
+/// One TLS connection's share of a worker's load.
+pub(crate) struct Load(Arc<AtomicUsize>);
+
+// === impl Workers ===
+
+impl Workers {
+    /// Starts `count` threads.
+    ///
+    /// # Errors
+    /// The system gives no more threads or descriptors.
+    pub(crate) fn start(count: usize) -> io::Result<Self> {
+        let mut all = Self { workers: Vec::new(), threads: Vec::new() };
+        for index in 0..count.max(1) {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let (stop, stopped) = oneshot::channel::<()>();
+            let handle = runtime.handle().clone();
+            let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                // Ends when the sender is dropped or says so; either way the thread's tasks go with it.
+                let _ = runtime.block_on(stopped);
+            })?;
+            all.workers.push(Worker { handle, load: Arc::default() });
+            all.threads.push((stop, thread));
+        }
+        Ok(all)
+    }
+
+    /// The threads' handles, in a fixed order.
+    pub(crate) fn handles(&self) -> Vec<Worker> {
+        self.workers.clone()
+    }
+
+    /// Ends every thread and its tasks.
+    pub(crate) fn stop(self) {
+        for (stop, thread) in self.threads {
+            drop(stop);
+            if thread.join().is_err() {
+                tracing::error!("a worker thread panicked");
+            }
+        }
+    }
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// Counts one more TLS connection for as long as the value lives.
+    pub(crate) fn load(&self) -> Load {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        Load(self.load.clone())
+    }
+
+    /// The one of `workers` that serves the fewest TLS connections; `preferred` if there are several.
+    pub(crate) fn least_loaded(workers: &[Self], preferred: usize) -> usize {
+        let load = |index: usize| workers.get(index).map(|w| w.load.load(Ordering::Relaxed));
+        let mut best = preferred;
+        for index in 0..workers.len() {
+            if load(index) < load(best) {
+                best = index;
+            }
+        }
+        best
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_loaded_worker_wins_and_ties_stay_home() {
+        let workers = Workers::start(3).unwrap();
+        let handles = workers.handles();
+        assert_eq!(Worker::least_loaded(&handles, 1), 1);
+        let _a = handles[1].load();
+        assert_eq!(Worker::least_loaded(&handles, 1), 0);
+        let b = handles[0].load();
+        let _c = handles[2].load();
+        assert_eq!(Worker::least_loaded(&handles, 2), 2);
+        drop(b);
+        assert_eq!(Worker::least_loaded(&handles, 2), 0);
+        workers.stop();
+    }
+}
