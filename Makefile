@@ -1,0 +1,46 @@
+# Everything a user or a contributor types. `make help` lists it.
+
+CARGO ?= cargo
+BIN := target/release
+
+.PHONY: help demo build test check unit integration docs deny bench-quick
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: ## the mesh on this machine, in about a minute: two nodes, four pods, real mTLS and policy
+	@tests/need.sh nft:nftables ip:iproute2 tcpdump:tcpdump curl:curl
+	$(CARGO) build --release --locked -p ambit-cli -p ambit-ztunnel -p ambit-controller -p ambit-agent -p ambit-echo
+	$(BIN)/ambit up examples/hello --demo
+
+build: ## release binaries in target/release
+	$(CARGO) build --release --locked --workspace
+
+test: check unit integration docs deny ## everything that must pass
+	@echo "make test: all passed"
+
+check: ## formatting, and clippy with warnings denied
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+unit: ## unit tests of every crate, with real sockets and network namespaces
+	@tests/need.sh nft:nftables iptables:iptables ip:iproute2 openssl:openssl curl:curl dig:bind9-dnsutils
+	$(CARGO) test --workspace --locked --lib --bins
+
+integration: ## real programs through the mesh
+	@tests/need.sh nft:nftables iptables:iptables ip:iproute2 curl:curl nginx:nginx-light \
+		redis-server:redis-server redis-benchmark:redis-tools postgres:postgresql pgbench:postgresql-contrib \
+		nc:netcat-openbsd sshd:openssh-server dig:bind9-dnsutils tcpdump:tcpdump openssl:openssl
+	$(CARGO) build --locked --bins
+	$(CARGO) test --locked -p ambit-tests
+
+docs: ## the API documentation, with warnings denied
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+
+deny: ## licences, bans, sources and advisories of all dependencies
+	@tests/deny.sh
+
+bench-quick: ## Ambit beside the bare network (and PEER_ZTUNNEL=path), in at most three minutes
+	@tests/need.sh nft:nftables ip:iproute2 iperf3:iperf3 wrk:wrk
+	$(CARGO) build --release --locked --workspace
+	$(BIN)/bench quick
