@@ -1,0 +1,150 @@
+//! Work inside a pod's network namespace. Everything here blocks for some milliseconds.
+
+use std::error::Error;
+use std::fs;
+use std::io;
+
+use ambit_net::NetNs;
+use ambit_redirect::{Backend, Drift, apply, remove, verify};
+
+use crate::pod::Pod;
+use crate::run_dir::{Record, RunDir};
+use crate::state::Outcome;
+
+/// Lets connections that wait to be accepted move to another listener when theirs closes, so that one ztunnel can
+/// take over from another without refusing any (design.md 4).
+const MIGRATE_REQ: &str = "/proc/sys/net/ipv4/tcp_migrate_req";
+/// Differences that one log line names.
+const DRIFTS_NAMED: usize = 3;
+
+/// Captures pods, and remembers which.
+#[derive(Debug)]
+pub(crate) struct Capturer {
+    backend: Backend,
+    run_dir: RunDir,
+}
+
+/// What verifying a pod's rules found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verification {
+    /// They are as they should be.
+    Good,
+    /// They were not, and are now.
+    Repaired,
+    /// They cannot be read or repaired.
+    Failed,
+}
+
+// === impl Capturer ===
+
+impl Capturer {
+    /// Rules are held by `backend`; `run_dir` remembers the pods.
+    pub(crate) fn new(backend: Backend, run_dir: RunDir) -> Self {
+        Self { backend, run_dir }
+    }
+
+    /// Remembers the pod and puts its rules in. A failure leaves nothing of a `fresh` pod behind but the record.
+    pub(crate) fn capture(&self, pod: &Pod, netns: &NetNs, fresh: bool) -> Outcome {
+        self.remember(pod, netns).map_err(|error| format!("cannot remember the pod: {error}"))?;
+        if let Err(error) = apply(netns, &pod.capture, self.backend) {
+            if fresh && let Err(error) = remove(netns) {
+                tracing::warn!(uid = pod.uid, error = describe(&error), "cannot clean up");
+            }
+            return Err(describe(&error));
+        }
+        if let Err(error) = write_migrate_req(netns, "1") {
+            tracing::warn!(uid = pod.uid, %error, "cannot set net.ipv4.tcp_migrate_req: connections may be refused while ztunnel is replaced");
+        }
+        Ok(())
+    }
+
+    /// Takes the rules out and restores what was there before.
+    pub(crate) fn release(&self, uid: &str, netns: &NetNs) -> Outcome {
+        remove(netns).map_err(|error| describe(&error))?;
+        let before = self.run_dir.load(uid).and_then(|record| record.migrate_req);
+        if let Some(before) = before
+            && let Err(error) = write_migrate_req(netns, &before)
+        {
+            tracing::warn!(uid, %error, "cannot restore net.ipv4.tcp_migrate_req");
+        }
+        Ok(())
+    }
+
+    /// Looks whether the rules are as they should be, and puts them in again if not.
+    pub(crate) fn verify(&self, pod: &Pod, netns: &NetNs) -> Verification {
+        let drifts = match verify(netns, &pod.capture, self.backend) {
+            Ok(drifts) if drifts.is_empty() => return Verification::Good,
+            Ok(drifts) => drifts,
+            Err(error) => {
+                tracing::warn!(uid = pod.uid, error = describe(&error), "cannot verify the rules");
+                return Verification::Failed;
+            }
+        };
+        tracing::warn!(
+            uid = pod.uid,
+            count = drifts.len(),
+            found = name(&drifts),
+            "somebody has changed the rules of a pod, repairing them"
+        );
+        match apply(netns, &pod.capture, self.backend) {
+            Ok(()) => Verification::Repaired,
+            Err(error) => {
+                tracing::warn!(uid = pod.uid, error = describe(&error), "cannot repair the rules");
+                Verification::Failed
+            }
+        }
+    }
+
+    /// Forgets a pod.
+    pub(crate) fn forget(&self, uid: &str) {
+        if let Err(error) = self.run_dir.forget(uid) {
+            tracing::warn!(uid, %error, "cannot remove the record of a pod");
+        }
+    }
+
+    /// All pods that were captured when the agent last ran, or were about to be.
+    pub(crate) fn remembered(&self) -> io::Result<Vec<Record>> {
+        self.run_dir.records()
+    }
+
+    fn remember(&self, pod: &Pod, netns: &NetNs) -> io::Result<()> {
+        let id = netns.id();
+        let known = self.run_dir.load(&pod.uid).filter(|record| record.is_of(id));
+        let migrate_req = match known {
+            Some(record) => record.migrate_req,
+            None => read_migrate_req(netns).ok(),
+        };
+        self.run_dir.save(&Record { pod: pod.spec.clone(), netns: (id.dev, id.inode), migrate_req })
+    }
+}
+
+/// Checks, before any pod needs it, that rules can be read here at all.
+pub(crate) fn check(backend: Backend) -> Result<(), ambit_redirect::Error> {
+    let Ok(own) = NetNs::current() else { return Ok(()) };
+    verify(own, &ambit_redirect::Capture::default(), backend).map(drop)
+}
+
+fn read_migrate_req(netns: &NetNs) -> io::Result<String> {
+    let text = netns.enter(|| fs::read_to_string(MIGRATE_REQ))??;
+    Ok(text.trim().to_owned())
+}
+
+fn write_migrate_req(netns: &NetNs, value: &str) -> io::Result<()> {
+    netns.enter(|| fs::write(MIGRATE_REQ, value))?
+}
+
+/// An error with its causes, on one line.
+fn describe(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+fn name(drifts: &[Drift]) -> String {
+    let named: Vec<String> = drifts.iter().take(DRIFTS_NAMED).map(ToString::to_string).collect();
+    named.join("; ")
+}

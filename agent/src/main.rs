@@ -1,0 +1,40 @@
+//! The agent's entry point.
+
+use std::process::ExitCode;
+
+use ambit_agent::{Config, USAGE};
+use ambit_telemetry::Format;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ambit-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    match std::env::args().nth(1).as_deref() {
+        None => {}
+        Some("--version") => {
+            println!("ambit-agent {}", env!("CARGO_PKG_VERSION"));
+            return Ok(());
+        }
+        Some("--help") => {
+            print!("{USAGE}");
+            return Ok(());
+        }
+        Some(other) => anyhow::bail!("argument {other:?} is not understood: try --help"),
+    }
+    let format = match std::env::var("LOG_FORMAT").as_deref() {
+        Ok("json") => Format::Json,
+        _ => Format::Text,
+    };
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into());
+    let (_logs, _guard) = ambit_telemetry::init(format, &filter)?;
+    let config = Config::from_env()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(ambit_agent::run(config))
+}
