@@ -1,14 +1,17 @@
 //! The harness of the integration tests.
 //!
 //! [`Mesh`] is the smallest real mesh: network namespaces, capture rules, and one `ztunnel` process per node that is
-//! fed from a state file, with this process in the agent's place. [`eventually`] waits for conditions.
+//! fed from a state file, with this process in the agent's place. [`Caller`] and [`Peer`] are node proxies that this
+//! process plays itself. [`eventually`] waits for conditions.
 
 mod mesh;
 mod need;
+mod peer;
 mod pod;
 mod wait;
 
 pub use mesh::{Mesh, MeshBuilder};
-pub use need::{binary, missing};
+pub use need::{binary, find, missing};
+pub use peer::{Answer, Caller, Peer, Seen, Tunnel, connect_request, greet, identity};
 pub use pod::{Finished, Running};
 pub use wait::{DEADLINE, eventually, soon};

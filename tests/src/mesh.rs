@@ -14,6 +14,7 @@ use ambit_model::{
 use ambit_redirect::{Backend, Capture};
 use ambit_sandbox::{NodeNet, PodNet, Topology, TopologyOptions};
 use ambit_zds::{Request, Server, WorkloadInfo};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Child;
 use tokio::sync::watch;
@@ -23,7 +24,7 @@ use crate::wait::{DEADLINE, eventually};
 use crate::{binary, wait};
 
 /// The namespace that everything lives in.
-pub const NAMESPACE: &str = "default";
+pub(crate) const NAMESPACE: &str = "default";
 
 /// A running mesh. Everything ends with the value.
 pub struct Mesh {
@@ -42,7 +43,10 @@ pub struct MeshBuilder {
     policies: Vec<Authorization>,
     environment: Vec<(String, String)>,
     capture: Option<Capture>,
+    change: Option<StateChange>,
 }
+
+type StateChange = Box<dyn FnOnce(&mut LocalState)>;
 
 struct PodSpec {
     workload: Workload,
@@ -56,6 +60,8 @@ struct Proxy {
     /// How many snapshots have been acknowledged.
     snapshots: watch::Receiver<usize>,
     agent: tokio::task::JoinHandle<()>,
+    /// How often it has been replaced.
+    generation: u16,
 }
 
 // === impl MeshBuilder ===
@@ -121,7 +127,7 @@ impl MeshBuilder {
     /// # Panics
     /// It is none.
     #[must_use]
-    pub fn policy(mut self, policy: serde_json::Value) -> Self {
+    pub fn policy(mut self, policy: Value) -> Self {
         self.policies.push(serde_json::from_value(policy).expect("a policy"));
         self
     }
@@ -151,6 +157,13 @@ impl MeshBuilder {
         self
     }
 
+    /// Changes the state before the mesh starts, once the pods have their addresses.
+    #[must_use]
+    pub fn state(mut self, change: impl FnOnce(&mut LocalState) + 'static) -> Self {
+        self.change = Some(Box::new(change));
+        self
+    }
+
     /// Brings it up, and waits until every captured pod is served.
     ///
     /// # Panics
@@ -172,6 +185,9 @@ impl MeshBuilder {
                 on_node.push((workload.clone(), pod));
             }
             state.workloads.push(workload);
+        }
+        if let Some(change) = self.change {
+            change(&mut state);
         }
         let dir = tempfile::tempdir().expect("a directory");
         let mut mesh =
@@ -251,24 +267,13 @@ impl Mesh {
     pub async fn update(&mut self, change: impl FnOnce(&mut LocalState)) {
         change(&mut self.state);
         self.write_state();
-        let policies: Vec<String> = self.state.policies.iter().map(|p| p.name.to_string()).collect();
-        let uids = self.state.workloads.len();
+        let expected = serde_json::to_value(&self.state).expect("it serialises");
         for node in self.proxies.keys() {
             eventually(|| async {
                 let dump = self.config_dump(node).await;
-                let names: Vec<String> = dump["policies"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .map(|policy| policy["name"].as_str().unwrap_or_default().to_owned())
-                    .collect();
-                let known = dump["workloads"].as_array().map_or(0, Vec::len);
-                let mut expected = policies.clone();
-                expected.sort();
-                if known == uids && expected.iter().all(|name| names.contains(name)) {
-                    Ok(())
-                } else {
-                    Err(format!("{node} knows {known} workloads and policies {names:?}"))
+                match difference(&expected, &dump) {
+                    None => Ok(()),
+                    Some(what) => Err(format!("{node} has other {what}")),
                 }
             })
             .await;
@@ -279,14 +284,19 @@ impl Mesh {
     ///
     /// # Panics
     /// It does not say.
-    pub async fn config_dump(&self, node: &str) -> serde_json::Value {
-        serde_json::from_str(&self.get(node, "http://127.0.0.1:15000/config_dump").await)
+    pub async fn config_dump(&self, node: &str) -> Value {
+        serde_json::from_str(&self.get(node, &format!("http://127.0.0.1:{}/config_dump", self.port(node, 15000))).await)
             .expect("the dump is JSON")
     }
 
     /// A node's metrics.
     pub async fn metrics(&self, node: &str) -> String {
-        self.get(node, "http://127.0.0.1:15020/metrics").await
+        self.get(node, &format!("http://127.0.0.1:{}/metrics", self.port(node, 15020))).await
+    }
+
+    /// The port on which the node's current tunnel has what the first one had on `first`.
+    fn port(&self, node: &str, first: u16) -> u16 {
+        first + 100 * self.proxies[node].generation
     }
 
     /// What a URL answers, fetched on a node.
@@ -330,12 +340,57 @@ impl Mesh {
         fs::read_to_string(&self.proxies[node].log).expect("a log")
     }
 
+    /// Waits until a node's tunnel has logged a line with `text` in it.
+    pub async fn logged(&self, node: &str, text: &str) {
+        eventually(|| async {
+            if self.log(node).contains(text) { Ok(()) } else { Err(self.log(node)) }
+        })
+        .await;
+    }
+
     /// The process id of a node's tunnel.
     ///
     /// # Panics
     /// It has ended.
     pub fn pid(&self, node: &str) -> u32 {
         self.proxies[node].process.id().expect("it runs")
+    }
+
+    /// Sets a sysctl in a pod.
+    ///
+    /// # Panics
+    /// The kernel does not take it.
+    pub async fn sysctl(&self, pod: &str, name: &str, value: &str) {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        let value = value.to_owned();
+        let written = self.pod(pod).room().run(move || fs::write(path, value));
+        written.expect("the room is there").expect("the kernel takes it");
+    }
+
+    /// Starts a second tunnel on a node, waits until it serves, and ends the first with SIGTERM, as an upgrade does.
+    ///
+    /// # Panics
+    /// One of them does not do its part.
+    pub async fn replace_proxy(&mut self, node: &str) {
+        let log = self.dir.path().join(format!("{node}.log"));
+        // Its own servers need other ports beside the first one's; everything else is the same.
+        let offset = self.proxies[node].generation + 1;
+        let ports = [("ADMIN_PORT", 15000), ("STATS_PORT", 15020), ("READINESS_PORT", 15021)];
+        let ports: Vec<(String, String)> = ports
+            .iter()
+            .map(|(name, port)| ((*name).to_owned(), (port + 100 * offset).to_string()))
+            .collect();
+        let successor = self.spawn_ztunnel(node, &log, &ports);
+        let proxy = self.proxies.get_mut(node).expect("the node has a tunnel");
+        let wanted = offset as usize + 1;
+        wait::soon(proxy.snapshots.wait_for(|count| *count >= wanted)).await.expect("an agent");
+        let mut first = std::mem::replace(&mut proxy.process, successor);
+        proxy.generation = offset;
+        let pid = first.id().expect("it runs").to_string();
+        let kill = self.on_node(node, &["kill", "-TERM", &pid]).await;
+        assert!(kill.status.success(), "{kill:?}");
+        let status = wait::soon(first.wait()).await.expect("it ends");
+        assert!(status.success(), "the first tunnel of {node} ended with {status}");
     }
 
     /// The directory of the state file and the CA.
@@ -369,11 +424,16 @@ impl Mesh {
         let (counter, snapshots) = watch::channel(0);
         let agent = tokio::spawn(serve_agent(server, pods, counter));
         let log = dir.join(format!("{node}.log"));
-        let process = self.spawn_ztunnel(node, &log);
-        Proxy { process, log, snapshots, agent }
+        let process = self.spawn_ztunnel(node, &log, &[]);
+        Proxy { process, log, snapshots, agent, generation: 0 }
     }
 
-    fn spawn_ztunnel(&self, node: &str, log: &std::path::Path) -> Child {
+    fn spawn_ztunnel(
+        &self,
+        node: &str,
+        log: &std::path::Path,
+        environment: &[(String, String)],
+    ) -> Child {
         let dir = self.dir.path();
         let room = self.node(node).room();
         let file = fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
@@ -386,6 +446,7 @@ impl Mesh {
             .env("XDS_ADDRESS", "")
             .env("RUST_LOG", "info,rbac=debug")
             .envs(self.environment.iter().cloned())
+            .envs(environment.iter().cloned())
             .stdout(file.try_clone().expect("a log"))
             .stderr(file);
         room.spawn_async(command).expect("ztunnel starts")
@@ -406,6 +467,32 @@ impl Drop for Mesh {
             }
         }
     }
+}
+
+/// What a dump has that is different from the state file: nothing, when it has been taken.
+fn difference(state: &Value, dump: &Value) -> Option<&'static str> {
+    let keyed = |list: &Value, keys: [&str; 2], leave_out: &[Value]| -> BTreeMap<String, Value> {
+        let key = |item: &Value| keys.map(|key| item[key].as_str().unwrap_or_default()).join("/");
+        let items = list.as_array().into_iter().flatten();
+        items
+            .filter(|item| !leave_out.contains(&key(item).into()))
+            .map(|item| (key(item), item.clone()))
+            .collect()
+    };
+    let retained = dump["retainedPolicies"].as_array().cloned().unwrap_or_default();
+    let policy = ["namespace", "name"];
+    if keyed(&state["policies"], policy, &retained) != keyed(&dump["policies"], policy, &retained) {
+        return Some("policies");
+    }
+    // Dumps list services by name.
+    let workloads = |list: &Value| {
+        let mut items = keyed(list, ["cluster", "uid"], &[]);
+        for item in items.values_mut() {
+            item.as_object_mut().expect("an object").remove("services");
+        }
+        items
+    };
+    (workloads(&state["workloads"]) != workloads(&dump["workloads"])).then_some("workloads")
 }
 
 /// Plays the agent of one node: tells every tunnel that connects which pods there are.

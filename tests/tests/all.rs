@@ -1,5 +1,6 @@
 //! All integration tests: one binary, one link step.
 
+mod house;
 mod policy;
 mod programs;
 mod resilience;

@@ -1,1 +1,149 @@
-//! To be written.
+//! Programs that nobody here wrote, unmodified, through the mesh: each across nodes by HBONE, and on one node by the
+//! local path. Every test asserts that its connections took that way and no other.
+
+mod bulk;
+mod grpc;
+mod half_close;
+mod idle;
+mod postgres;
+mod redis;
+mod ssh;
+mod web;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use ambit_tests::{Mesh, Running, eventually, find};
+use tempfile::TempDir;
+
+/// Where the service is that has the server's port 8080 behind its port 80.
+const VIP: &str = "10.96.0.1";
+/// The interpreter that has Debian's Python packages.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// How connections get from the client to the server.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// Through HBONE to another node.
+    Tunnel,
+    /// By the local path to a pod of the same node.
+    Local,
+}
+
+/// A client, a server, the mesh between them, and a directory for their files.
+struct Scene {
+    mesh: Mesh,
+    way: Way,
+    dir: TempDir,
+}
+
+// === impl Way ===
+
+impl Way {
+    fn server_node(self) -> &'static str {
+        match self {
+            Self::Tunnel => "n2",
+            Self::Local => "n1",
+        }
+    }
+
+    fn security(self) -> &'static str {
+        match self {
+            Self::Tunnel => "mutual_tls",
+            Self::Local => "node_local",
+        }
+    }
+}
+
+// === impl Scene ===
+
+impl Scene {
+    async fn start(way: Way) -> Self {
+        let mesh = Mesh::builder()
+            .pod("client", "n1")
+            .pod("server", way.server_node())
+            .service("web", VIP, (80, 8080), &["server"])
+            .start()
+            .await;
+        let dir = tempfile::tempdir().expect("a directory");
+        // Servers give up root.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+        Self { mesh, way, dir }
+    }
+
+    fn client(&self) -> String {
+        self.mesh.ip("client")
+    }
+
+    fn server(&self) -> String {
+        self.mesh.ip("server")
+    }
+
+    /// The path of one of the scene's files.
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().expect("paths are text").to_owned()
+    }
+
+    /// Writes one of the scene's files: its path.
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.path(name);
+        fs::write(&path, content).expect("it can be written");
+        path
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// Starts the server and waits until it listens.
+    async fn serve(&self, port: u16, command: &[&str]) -> Running {
+        let server = self.mesh.start("server", command);
+        self.mesh.listening("server", port).await;
+        server
+    }
+
+    /// Runs a program in the client, which must succeed: its output.
+    async fn call(&self, command: &[&str]) -> String {
+        self.mesh.run("client", command).await.ok()
+    }
+
+    /// Runs a program in the server's pod, which must succeed: its output.
+    async fn prepare(&self, command: &[&str]) -> String {
+        self.mesh.run("server", command).await.ok()
+    }
+
+    /// Asserts that both ends' proxies opened at least `connections`, all of them in the expected way.
+    async fn carried(&self, connections: u64) {
+        const OPENED: &str = "istio_tcp_connections_opened_total";
+        let security = self.way.security();
+        for (node, reporter) in [("n1", "source"), (self.way.server_node(), "destination")] {
+            eventually(|| async {
+                let metrics = self.mesh.metrics(node).await;
+                let all = total(&metrics, OPENED, &[("reporter", reporter)]);
+                let labels = [("reporter", reporter), ("connection_security_policy", security)];
+                let right = total(&metrics, OPENED, &labels);
+                if right >= connections && right == all {
+                    return Ok(());
+                }
+                Err(format!("{reporter}: {right} of {all} by {security}, not {connections}"))
+            })
+            .await;
+        }
+    }
+}
+
+/// The sum of a counter's series that have all of `labels`.
+fn total(metrics: &str, name: &str, labels: &[(&str, &str)]) -> u64 {
+    let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
+    metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once("} "))
+        .filter(|(series, _)| labels.iter().all(|label| series.contains(label)))
+        .map(|(_, value)| value.parse::<u64>().expect("a counter"))
+        .sum()
+}
+
+/// The path of an installed program.
+fn program(name: &str) -> String {
+    find(name).expect("it is installed").to_str().expect("paths are text").to_owned()
+}

@@ -6,6 +6,7 @@ use ambit_hbone::Pool;
 use ambit_identity::Identities;
 use ambit_state::Reader;
 use ambit_tls::Revocations;
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::dns::DnsProxy;
@@ -35,6 +36,8 @@ pub(crate) struct Local {
     pub pod: Arc<Pod>,
     /// HBONE connections that this pod makes on this worker.
     pub pool: Pool<PoolKey, DialError>,
+    /// Bounds the handshakes of peers that are under way.
+    pub handshakes: Semaphore,
     /// This worker's place in [`Context::workers`].
     pub worker: usize,
 }

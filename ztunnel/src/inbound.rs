@@ -112,7 +112,7 @@ async fn serve(local: Arc<Local>, tcp: TcpStream, address: SocketAddr) {
     let dialled = tcp.local_addr().map_or(address, canonical);
     let pod = local.pod.clone();
     let accepted = tokio::select! {
-        accepted = handshake(&local, tcp) => accepted,
+        accepted = bounded_handshake(&local, tcp) => accepted,
         () = pod.drain.ended.cancelled() => return,
     };
     let (server, identity, chain) = match accepted {
@@ -133,6 +133,17 @@ async fn serve(local: Arc<Local>, tcp: TcpStream, address: SocketAddr) {
 }
 
 type Accepted = (Server<ServerStream<TcpStream>>, Option<Identity>, Vec<CertificateDer<'static>>);
+
+/// A handshake that waits for its turn, first among those of its pod, then among those of its worker.
+async fn bounded_handshake(local: &Local, tcp: TcpStream) -> Result<Accepted, HandshakeError> {
+    let _pod = local.handshakes.acquire().await;
+    let worker = local.context.workers.get(local.worker).map(|worker| worker.handshakes.clone());
+    let _worker = match &worker {
+        Some(handshakes) => handshakes.acquire().await.ok(),
+        None => None,
+    };
+    handshake(local, tcp).await
+}
 
 async fn handshake(local: &Local, tcp: TcpStream) -> Result<Accepted, HandshakeError> {
     let Local { context, pod, .. } = local;

@@ -135,7 +135,7 @@ fn parse(path: &Path, content: &[u8]) -> Result<LocalState, LocalStateError> {
         reason,
     };
     // An empty document is an empty mesh.
-    let value: Option<Value> = serde_saphyr::from_slice(content)
+    let value: Option<Value> = serde_saphyr::from_slice_with_options(content, yaml())
         .map_err(|error| invalid("YAML".into(), error.to_string()))?;
     let Some(mut value) = value else { return Ok(LocalState::default()) };
     let endpoints = take_endpoints(&mut value)
@@ -154,6 +154,12 @@ fn parse(path: &Path, content: &[u8]) -> Result<LocalState, LocalStateError> {
         Ok(()) => Ok(state),
         Err(source) => Err(LocalStateError::Invalid { path: path.to_owned(), source }),
     }
+}
+
+/// The operator's own file may be as large as a cluster needs it; `n` and `no` are strings, as in YAML 1.2.
+fn yaml() -> serde_saphyr::Options {
+    let budget = serde_saphyr::budget! { max_events: 100_000_000, max_nodes: 100_000_000 };
+    serde_saphyr::options! { budget: budget, with_snippet: false, strict_booleans: true }
 }
 
 /// Endpoints may stand beside a service instead of in its workloads; they come with the index of the service.
@@ -192,7 +198,7 @@ policies:
   scope: Namespace
   action: Allow
   dryRun: false
-  rules: [[[{notDestinationPorts: [9999]}]]]
+  rules: [[[{notDestinationPorts: [9999], notPrincipals: [{Presence: []}, {Prefix: x}]}]]]
 services:
 - name: local
   namespace: default

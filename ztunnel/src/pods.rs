@@ -8,11 +8,15 @@ use ambit_hbone::Pool;
 use ambit_model::{Str, Workload};
 use ambit_net::NetNs;
 use parking_lot::RwLock;
+use tokio::sync::Semaphore;
 
 use crate::accept::accept;
 use crate::context::{Context, Local};
 use crate::pod::{Drain, Listeners, Pod, PodInfo};
 use crate::{inbound, outbound, plaintext};
+
+/// Handshakes of peers that one pod may have under way on one worker, so that it does not take all of them.
+const HANDSHAKES: usize = 64;
 
 /// The running pods, for lookups by any thread.
 #[derive(Default)]
@@ -163,6 +167,7 @@ impl Pods {
                     context: context.clone(),
                     pod: pod.clone(),
                     pool: Pool::new(context.config.hbone.clone()),
+                    handshakes: Semaphore::new(HANDSHAKES),
                     worker,
                 })
             })

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// The data-plane threads. A connection lives and dies on one of them.
 pub(crate) struct Workers {
@@ -19,9 +19,14 @@ pub(crate) struct Workers {
 pub(crate) struct Worker {
     /// Spawns onto the thread.
     pub handle: Handle,
+    /// Bounds the handshakes of peers that are under way.
+    pub handshakes: Arc<Semaphore>,
     /// TLS connections that it serves.
     load: Arc<AtomicUsize>,
 }
+
+/// Handshakes of peers that a worker performs at once; each takes memory and a millisecond of CPU.
+const HANDSHAKES: usize = 256;
 
 /// One TLS connection's share of a worker's load.
 pub(crate) struct Load(Arc<AtomicUsize>);
@@ -43,7 +48,11 @@ impl Workers {
                 // Ends when the sender is dropped or says so; either way the thread's tasks go with it.
                 let _ = runtime.block_on(stopped);
             })?;
-            all.workers.push(Worker { handle, load: Arc::default() });
+            all.workers.push(Worker {
+                handle,
+                handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+                load: Arc::default(),
+            });
             all.threads.push((stop, thread));
         }
         Ok(all)

@@ -160,6 +160,17 @@ impl FromStr for NamespacedHostname {
     }
 }
 
+// === impl GatewayDestination ===
+
+impl fmt::Display for GatewayDestination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Hostname(hostname) => hostname.fmt(f),
+        }
+    }
+}
+
 /// Serialises as the `Display` form and reads it back, so that the type can key a map.
 macro_rules! serde_as_string {
     ($($type:ty),*) => {$(

@@ -82,7 +82,7 @@ pub struct Match {
 }
 
 /// A case-sensitive condition on a string, `{Exact: x}` in files.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum StringMatch {
     /// The whole string.
     Exact(Str),
@@ -102,6 +102,25 @@ pub struct ServiceAccountMatch {
     pub namespace: Str,
     /// The service account.
     pub service_account: Str,
+}
+
+impl<'de> Deserialize<'de> for StringMatch {
+    /// As derived, but not particular about what `Presence` holds: an empty list reads as nothing in some formats.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        enum Form {
+            Exact(Str),
+            Prefix(Str),
+            Suffix(Str),
+            Presence(serde::de::IgnoredAny),
+        }
+        Ok(match Form::deserialize(deserializer)? {
+            Form::Exact(text) => Self::Exact(text),
+            Form::Prefix(text) => Self::Prefix(text),
+            Form::Suffix(text) => Self::Suffix(text),
+            Form::Presence(_) => Self::Presence(),
+        })
+    }
 }
 
 // === impl Authorization ===

@@ -37,7 +37,9 @@ pub(super) struct Forwarder {
 pub(super) enum ForwardError {
     #[error("no name server is known: check resolv.conf of the pod and of this proxy")]
     NoServers,
-    #[error("no answer from {0}: check that it runs and that no NetworkPolicy drops the pod's queries")]
+    #[error(
+        "no answer from {0}: check that it runs and that no NetworkPolicy drops the pod's queries"
+    )]
     TimedOut(SocketAddr),
     #[error("cannot ask {server}: {source}")]
     Udp { server: SocketAddr, source: io::Error },
@@ -171,8 +173,7 @@ impl Forwarder {
             stream.read_exact(&mut response).await?;
             io::Result::Ok(response)
         };
-        let response =
-            exchange.await.map_err(|source| ForwardError::Tcp { server, source })?;
+        let response = exchange.await.map_err(|source| ForwardError::Tcp { server, source })?;
         let Some(head) = check_response(&response, id, question) else {
             self.metrics.malformed_from_server();
             return Err(ForwardError::Mismatch(server));

@@ -90,6 +90,14 @@ fn same_question(a: &Query, b: &Query) -> bool {
     a.name() == b.name() && a.query_type() == b.query_type() && a.query_class() == b.query_class()
 }
 
+/// How many answers a response says it has.
+pub(super) fn answer_count(response: &[u8]) -> usize {
+    match response {
+        [_, _, _, _, _, _, high, low, ..] => u16::from_be_bytes([*high, *low]).into(),
+        _ => 0,
+    }
+}
+
 /// `query` under another id.
 pub(super) fn with_id(query: &[u8], id: u16) -> Option<Vec<u8>> {
     let rest = query.get(2..)?;
@@ -143,7 +151,11 @@ impl Received {
     /// Makes a server's response the client's: its id, not authoritative, recursion available, and no longer than the
     /// client can take.
     pub(super) fn relay(&self, mut response: Vec<u8>) -> Option<Vec<u8>> {
-        let head = check_response(&response, u16::from_be_bytes(*response.first_chunk()?), self.question()?)?;
+        let head = check_response(
+            &response,
+            u16::from_be_bytes(*response.first_chunk()?),
+            self.question()?,
+        )?;
         if response.len() > self.limit() {
             let reply = self.reply(head.code);
             return reply.truncate().to_vec().ok();

@@ -102,7 +102,10 @@ mod tests {
     fn candidates_by_number_of_labels() {
         for (name, expected) in [
             ("x", vec!["x", "x.ns.svc.cluster.local"]),
-            ("x.other", vec!["x.other", "x.other.svc.cluster.local", "x.other.ns.svc.cluster.local"]),
+            (
+                "x.other",
+                vec!["x.other", "x.other.svc.cluster.local", "x.other.ns.svc.cluster.local"],
+            ),
             (
                 "x.other.svc",
                 vec!["x.other.svc", "x.other.svc.cluster.local", "x.other.svc.svc.cluster.local"],
@@ -111,7 +114,10 @@ mod tests {
             ("pod.x.other.svc", vec!["pod.x.other.svc", "pod.x.other.svc.cluster.local"]),
             ("a.b.c.d", vec!["a.b.c.d"]),
             ("a.b.c.d.svc", vec!["a.b.c.d.svc"]),
-            ("x.example", vec!["x.example", "x.example.svc.cluster.local", "x.example.ns.svc.cluster.local"]),
+            (
+                "x.example",
+                vec!["x.example", "x.example.svc.cluster.local", "x.example.ns.svc.cluster.local"],
+            ),
         ] {
             assert_eq!(names(name, &[]), expected, "{name}");
         }

@@ -79,7 +79,8 @@ pub(super) fn answer(
     if !addresses || question.query_class() != DNSClass::IN {
         return Plan::Forward;
     }
-    let Some((service, candidate, wildcard)) = find(question.name(), client, snapshot, rules) else {
+    let Some((service, candidate, wildcard)) = find(question.name(), client, snapshot, rules)
+    else {
         return Plan::Forward;
     };
     let empty = |outcome| Answer { alias_of: None, addresses: Vec::new(), outcome };
@@ -177,10 +178,9 @@ impl Answer {
     /// The records, in the order of the addresses.
     pub(super) fn records(&self, question: &Query) -> Vec<Record> {
         let asked = question.name();
-        let alias = self
-            .alias_of
-            .as_ref()
-            .map(|target| Record::from_rdata(asked.clone(), TTL, RData::CNAME(CNAME(target.clone()))));
+        let alias = self.alias_of.as_ref().map(|target| {
+            Record::from_rdata(asked.clone(), TTL, RData::CNAME(CNAME(target.clone())))
+        });
         let owner = self.alias_of.as_ref().unwrap_or(asked);
         let addresses = self.addresses.iter().map(|ip| {
             let data = match ip {

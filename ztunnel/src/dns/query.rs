@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::cache::{Cache, Key};
 use super::forward::Forwarder;
-use super::message::{Malformed, Received, Transport, lifetime, receive};
+use super::message::{Malformed, Received, Transport, answer_count, lifetime, receive};
 use super::metrics::Labels;
 use super::names::Scope;
 use super::plan::{self, Answer, Client, Plan, Rules};
@@ -156,7 +156,12 @@ impl PodResolver {
         plan::answer(question, client, &self.shared.state.snapshot(), rules)
     }
 
-    fn answer(&self, received: &Received, workload: &Workload, mut answer: Answer) -> Option<Vec<u8>> {
+    fn answer(
+        &self,
+        received: &Received,
+        workload: &Workload,
+        mut answer: Answer,
+    ) -> Option<Vec<u8>> {
         self.count(received, Some(workload));
         log::query(&self.pod, received.question(), answer.outcome, answer.addresses.len());
         answer.addresses.shuffle(&mut rand::rng());
@@ -186,7 +191,7 @@ impl PodResolver {
             received.relay_kept(response, age)?
         };
         self.count(received, Some(workload));
-        log::query(&self.pod, received.question(), "cached", 0);
+        log::query(&self.pod, received.question(), "cached", answer_count(&reply));
         Some(reply)
     }
 
@@ -199,7 +204,8 @@ impl PodResolver {
         metrics.answered(&labels, began.elapsed(), forwarded.is_err());
         match forwarded {
             Ok(response) => {
-                log::query(&self.pod, received.question(), "forwarded", 0);
+                let answers = answer_count(&response);
+                log::query(&self.pod, received.question(), "forwarded", answers);
                 self.keep(received, &response);
                 received.relay(response)
             }

@@ -23,6 +23,9 @@ const MAX_CONNECTIONS: usize = 64;
 const IDLE: Duration = Duration::from_secs(10);
 /// How long queries that have arrived may take once the pod is leaving.
 const FINISH: Duration = Duration::from_secs(5);
+/// How long no datagram must have come before the socket is closed, and how many are waited for at most.
+const QUIET: Duration = Duration::from_millis(2);
+const MAX_QUEUED: usize = 1024;
 /// How long to wait after a socket reported an error that is not the client's.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
@@ -83,8 +86,11 @@ impl Server {
                 }
             }
         }
-        // What was queued before the socket is closed would be lost with it.
-        while let Ok((length, peer)) = socket.try_recv_from(&mut buffer) {
+        // What is queued would be lost with the socket. A flood does not keep it open.
+        for _ in 0..MAX_QUEUED {
+            let Ok(Ok((length, peer))) = timeout(QUIET, socket.recv_from(&mut buffer)).await else {
+                return;
+            };
             self.take(&socket, buffer.get(..length), peer).await;
         }
     }

@@ -108,7 +108,8 @@ impl Case {
 fn only_addresses_are_answered() {
     let mesh = mesh([service("web.ns.svc.cluster.local")]);
     let name = "web.ns.svc.cluster.local.";
-    for kind in [RecordType::MX, RecordType::SRV, RecordType::TXT, RecordType::ANY, RecordType::PTR] {
+    for kind in [RecordType::MX, RecordType::SRV, RecordType::TXT, RecordType::ANY, RecordType::PTR]
+    {
         assert_eq!(mesh.plan(name, kind), Plan::Forward, "{kind}");
     }
     let mut chaos = Query::query(Name::from_ascii(name).unwrap(), RecordType::A);
@@ -126,7 +127,15 @@ fn short_names_of_the_clients_point_of_view() {
     for name in ["api.shop.", "api.shop.svc.", "API.shop.svc.cluster.local."] {
         assert_eq!(mesh.a(name), [format!("{name} A {VIP}")]);
     }
-    for name in ["api.", "web.shop.", "nothing.", "web.ns.svc.cluster.", ".", "a\\.b.", "svc.cluster.local."] {
+    for name in [
+        "api.",
+        "web.shop.",
+        "nothing.",
+        "web.ns.svc.cluster.",
+        ".",
+        "a\\.b.",
+        "svc.cluster.local.",
+    ] {
         assert_eq!(mesh.a(name), ["forward"], "{name}");
     }
 }
@@ -134,7 +143,8 @@ fn short_names_of_the_clients_point_of_view() {
 #[test]
 fn pods_behind_a_subdomain() {
     let mesh = mesh([service("pod-0.db.ns.svc.cluster.local")]);
-    for name in ["pod-0.db.", "pod-0.db.ns.", "pod-0.db.ns.svc.", "pod-0.db.ns.svc.cluster.local."] {
+    for name in ["pod-0.db.", "pod-0.db.ns.", "pod-0.db.ns.svc.", "pod-0.db.ns.svc.cluster.local."]
+    {
         assert_eq!(mesh.a(name), [format!("{name} A {VIP}")]);
     }
 }
@@ -151,7 +161,8 @@ fn a_stripped_search_domain_is_told_by_a_cname() {
     assert_eq!(
         mesh.a("web.ns.svc.cluster.local.ns.svc.cluster.local."),
         [
-            "web.ns.svc.cluster.local.ns.svc.cluster.local. CNAME web.ns.svc.cluster.local.".to_owned(),
+            "web.ns.svc.cluster.local.ns.svc.cluster.local. CNAME web.ns.svc.cluster.local."
+                .to_owned(),
             format!("web.ns.svc.cluster.local. A {VIP}"),
         ]
     );
@@ -218,7 +229,8 @@ fn headless_without_endpoints_exists_all_the_same() {
         mode: Default::default(),
         health_policy: HealthPolicy::AllowAll,
     });
-    let ill = Workload { status: HealthStatus::Unhealthy, ..endpoint("ill", &["10.0.0.3"], &headless) };
+    let ill =
+        Workload { status: HealthStatus::Unhealthy, ..endpoint("ill", &["10.0.0.3"], &headless) };
     assert_eq!(mesh([headless]).with([ill]).a("db."), ["db. A 10.0.0.3"]);
 }
 
@@ -269,7 +281,12 @@ fn ranking() {
 #[test]
 fn addresses_of_the_family_and_of_the_clients_network() {
     let mut dual = service("web.ns.svc.cluster.local");
-    dual.vips = vec![on("", "10.96.0.1"), on("", "2001:db8::1"), on("far", "10.96.0.2"), on("", "10.96.0.3")];
+    dual.vips = vec![
+        on("", "10.96.0.1"),
+        on("", "2001:db8::1"),
+        on("far", "10.96.0.2"),
+        on("", "10.96.0.3"),
+    ];
     let mesh = mesh([dual]);
     assert_eq!(mesh.a("web."), ["web. A 10.96.0.1", "web. A 10.96.0.3"]);
     assert_eq!(mesh.aaaa("web."), ["web. AAAA 2001:db8::1"]);

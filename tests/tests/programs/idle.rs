@@ -1,0 +1,76 @@
+//! Thousands of connections that say nothing.
+
+use std::fs;
+use std::time::Duration;
+
+use ambit_tests::missing;
+use tokio::time::timeout;
+
+use super::{PYTHON, Scene, Way};
+
+const CONNECTIONS: usize = 5_000;
+/// How long opening them may take.
+const LIMIT: Duration = Duration::from_secs(60);
+/// The memory that each may add to a tunnel's resident set, in bytes.
+const BYTES_EACH: u64 = 16 << 10;
+/// Descriptors of a tunnel besides the connections' own.
+const OTHER_DESCRIPTORS: usize = 500;
+
+#[tokio::test]
+async fn across_nodes() {
+    idle(Way::Tunnel).await;
+}
+
+#[tokio::test]
+async fn on_one_node() {
+    idle(Way::Local).await;
+}
+
+async fn idle(way: Way) {
+    if missing(&[PYTHON, "ss"]).is_some() {
+        return;
+    }
+    let scene = Scene::start(way).await;
+    let _server = scene.serve(8080, &[PYTHON, "-c", include_str!("idle/server.py")]).await;
+    let nodes = match way {
+        Way::Tunnel => vec!["n1", "n2"],
+        Way::Local => vec!["n1"],
+    };
+    let before: Vec<u64> = nodes.iter().map(|node| resident(&scene, node)).collect();
+    let (server, count) = (scene.server(), CONNECTIONS.to_string());
+    let mut client =
+        scene.mesh.start("client", &[PYTHON, "-c", include_str!("idle/client.py"), &server, &count]);
+    let opened = timeout(LIMIT, client.line()).await.expect("they open in time");
+    assert_eq!(opened, format!("idle {CONNECTIONS}"));
+
+    for (node, before) in nodes.iter().zip(before) {
+        let each = (resident(&scene, node).saturating_sub(before)) / CONNECTIONS as u64;
+        let descriptors = descriptors(&scene, node);
+        println!("{way:?} {node}: {before} bytes before, {each} each, {descriptors} descriptors");
+        assert!(each <= BYTES_EACH, "{node}: {each} bytes for each connection");
+        let sockets = match way {
+            Way::Tunnel => CONNECTIONS,
+            Way::Local => 2 * CONNECTIONS,
+        };
+        assert!(descriptors <= sockets + OTHER_DESCRIPTORS, "{node}: {descriptors} descriptors");
+    }
+    let filter = format!("sport = :8080 and dst {}", scene.client());
+    let seen = scene.prepare(&["ss", "-Htn", "state", "established", &filter]).await;
+    assert_eq!(seen.lines().count(), CONNECTIONS);
+
+    client.write_line("go on").await;
+    assert_eq!(client.line().await, format!("used {CONNECTIONS}"));
+    scene.carried(CONNECTIONS as u64).await;
+}
+
+/// The resident set of a node's tunnel, in bytes.
+fn resident(scene: &Scene, node: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", scene.mesh.pid(node)));
+    let status = status.expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+}
+
+fn descriptors(scene: &Scene, node: &str) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", scene.mesh.pid(node))).expect("it runs").count()
+}
