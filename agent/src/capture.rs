@@ -12,7 +12,7 @@ use crate::run_dir::{Record, RunDir};
 use crate::state::Outcome;
 
 /// Lets connections that wait to be accepted move to another listener when theirs closes, so that one ztunnel can
-/// take over from another without refusing any (design.md 4).
+/// take over from another without refusing any.
 const MIGRATE_REQ: &str = "/proc/sys/net/ipv4/tcp_migrate_req";
 /// Differences that one log line names.
 const DRIFTS_NAMED: usize = 3;
