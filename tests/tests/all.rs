@@ -6,3 +6,4 @@ mod programs;
 mod resilience;
 mod tunnel;
 mod wire;
+mod whole;

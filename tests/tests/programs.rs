@@ -37,6 +37,9 @@ struct Scene {
     dir: TempDir,
 }
 
+/// How many connections have all of some labels.
+type Count<'a> = &'a dyn Fn(&[(&str, &str)]) -> u64;
+
 // === impl Way ===
 
 impl Way {
@@ -114,18 +117,40 @@ impl Scene {
 
     /// Asserts that both ends' proxies opened at least `connections`, all of them in the expected way.
     async fn carried(&self, connections: u64) {
-        const OPENED: &str = "istio_tcp_connections_opened_total";
-        let security = self.way.security();
+        let security = [("connection_security_policy", self.way.security())];
+        self.at_both_ends(|opened, _| {
+            let (all, right) = (opened(&[]), opened(&security));
+            if right >= connections && right == all {
+                Ok(())
+            } else {
+                Err(format!("{right} of {all} opened"))
+            }
+        })
+        .await;
+    }
+
+    /// Asserts that both ends' proxies saw all connections end, and in order.
+    async fn ended(&self) {
+        let in_order = [("response_flags", "-")];
+        self.at_both_ends(|opened, closed| {
+            let (all, ended) = (opened(&[]), closed(&in_order));
+            if ended == all { Ok(()) } else { Err(format!("{ended} of {all} ended in order")) }
+        })
+        .await;
+    }
+
+    /// Waits until `check` is content with the connections that each end's proxy opened and closed.
+    async fn at_both_ends(&self, check: impl Fn(Count<'_>, Count<'_>) -> Result<(), String>) {
         for (node, reporter) in [("n1", "source"), (self.way.server_node(), "destination")] {
             eventually(|| async {
                 let metrics = self.mesh.metrics(node).await;
-                let all = total(&metrics, OPENED, &[("reporter", reporter)]);
-                let labels = [("reporter", reporter), ("connection_security_policy", security)];
-                let right = total(&metrics, OPENED, &labels);
-                if right >= connections && right == all {
-                    return Ok(());
-                }
-                Err(format!("{reporter}: {right} of {all} by {security}, not {connections}"))
+                let count = |name, labels: &[(&str, &str)]| {
+                    total(&metrics, name, &[&[("reporter", reporter)], labels].concat())
+                };
+                check(&|labels| count("istio_tcp_connections_opened_total", labels), &|labels| {
+                    count("istio_tcp_connections_closed_total", labels)
+                })
+                .map_err(|complaint| format!("{reporter}: {complaint}"))
             })
             .await;
         }
@@ -134,7 +159,8 @@ impl Scene {
 
 /// The sum of a counter's series that have all of `labels`.
 fn total(metrics: &str, name: &str, labels: &[(&str, &str)]) -> u64 {
-    let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
+    let labels: Vec<String> =
+        labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
     metrics
         .lines()
         .filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once("} "))

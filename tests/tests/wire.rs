@@ -1,9 +1,14 @@
 //! The wire: a real tunnel on one side, a peer that this process plays by hand on the other.
 
+mod application;
+mod families;
 mod handshake;
 mod inbound;
+mod networks;
 mod outbound;
 mod pool;
+mod revocation;
+mod same_node;
 
 use ambit_model::{
     GatewayAddress, GatewayDestination, LocalState, NamespacedHostname, Service, Workload,

@@ -11,8 +11,8 @@ use ambit_model::LocalState;
 use ambit_state::{Kind, Reader, Snapshot, Update};
 use serde::{Deserialize, Serialize};
 
-/// Shortest time between two writes; a write that took long doubles it.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Shortest time between two writes; large states, which take long to write, are written less often.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What a run leaves for the next one.
 #[derive(Serialize, Deserialize)]
@@ -65,26 +65,26 @@ impl LastKnown {
     pub(crate) async fn keep(self, state: Reader, identities: Identities) {
         let (mut versions, mut generations) = (state.changed(), identities.changes());
         loop {
-            let started = Instant::now();
-            if state.snapshot().synced() {
-                let snapshot = state.snapshot();
-                let credentials = identities.export();
-                let this = self.clone();
-                let written = tokio::task::spawn_blocking(move || this.write(&snapshot, credentials));
-                match written.await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        tracing::warn!(dir = %self.dir.display(), %error, "cannot keep the last known state");
-                    }
-                    Err(error) => tracing::warn!(%error, "cannot keep the last known state"),
-                }
-            }
-            tokio::time::sleep(PAUSE.max(started.elapsed() * 2)).await;
             tokio::select! {
                 Ok(()) = versions.changed() => {}
                 Ok(()) = generations.changed() => {}
                 else => return,
             }
+            // What is incomplete must not replace what was complete.
+            if !state.snapshot().synced() {
+                continue;
+            }
+            let started = Instant::now();
+            let (this, snapshot, credentials) = (self.clone(), state.snapshot(), identities.export());
+            let write = move || this.write(&snapshot, credentials);
+            match tokio::task::spawn_blocking(write).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(dir = %self.dir.display(), %error, "cannot keep the last known state");
+                }
+                Err(error) => tracing::warn!(%error, "cannot keep the last known state"),
+            }
+            tokio::time::sleep(PAUSE.max(started.elapsed() * 4)).await;
         }
     }
 

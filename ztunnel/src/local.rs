@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use crate::authorize::{Denied, authorize};
 use crate::config::port;
 use crate::connections::OwnedFacts;
-use crate::context::Local;
+use crate::context::{Context, Local};
 use crate::pod::Pod;
 use crate::record::{Flow, Party};
 use crate::run::{Ended, end, relay_tcp, run};
@@ -46,6 +46,8 @@ pub(crate) struct LocalConnection {
 /// Why a connection on the local path failed before it was open.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LocalError {
+    #[error("port {0} is a port of this proxy; connect to the application's own port")]
+    SelfCall(u16),
     #[error(transparent)]
     Denied(#[from] Denied),
     #[error(transparent)]
@@ -79,20 +81,24 @@ impl LocalConnection {
     /// Authorizes the connection as the destination's proxy and dials the application as the source.
     ///
     /// # Errors
-    /// Policy denies it, or the application does not answer.
+    /// The destination is the proxy itself, policy denies it, or the application does not answer.
     pub(crate) async fn dial(&self, local: &Local) -> Result<TcpStream, LocalError> {
         let context = &local.context;
-        let dialed = match authorize(context, &context.state.snapshot(), &self.workload, &self.facts()) {
-            Err(denied) => Err(LocalError::Denied(denied)),
-            Ok(()) => {
-                let source = self.source.address.ip();
-                Ok(self.target.connect_app(source, self.destination).await?)
-            }
-        };
+        let dialed = self.admit(context).await;
         if let Err(error) = &dialed {
             self.flow(Direction::Inbound).refuse(&context.metrics.traffic, error.flags(), error);
         }
         dialed
+    }
+
+    async fn admit(&self, context: &Context) -> Result<TcpStream, LocalError> {
+        let port = self.destination.port();
+        if port::RESERVED.contains(&port) {
+            return Err(LocalError::SelfCall(port));
+        }
+        authorize(context, &context.state.snapshot(), &self.workload, &self.facts())?;
+        let source = self.source.address.ip();
+        Ok(self.target.connect_app(source, self.destination).await?)
     }
 
     /// Moves the bytes and tells of the connection from both sides.
@@ -139,7 +145,7 @@ impl LocalError {
     pub(crate) fn flags(&self) -> ResponseFlags {
         match self {
             Self::Denied(_) => ResponseFlags::Deny,
-            Self::Connect(_) => ResponseFlags::Connect,
+            Self::SelfCall(_) | Self::Connect(_) => ResponseFlags::Connect,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ambit_hbone::{Authority, Baggage, Stream};
 use ambit_model::{Identity, Str, Workload};
-use ambit_net::{ConnectError, Side, original_dst};
+use ambit_net::{ConnectError, Side, canonical, original_dst};
 use ambit_state::{DoubleHbone, Hbone, Refusal, Request, resolve};
 use ambit_telemetry::{AccessLog, ConnectionSecurity, Direction, ResponseFlags};
 use tokio::net::TcpStream;
@@ -71,6 +71,13 @@ pub(crate) async fn handle(local: Arc<Local>, tcp: TcpStream, source: SocketAddr
             return ambit_net::reset(tcp);
         }
     };
+    // Nothing redirected it here: whoever dials this port itself would be sent in circles.
+    if tcp.local_addr().is_ok_and(|own| canonical(own) == destination) {
+        let refusal = Refusal::SelfCall(destination);
+        local.context.metrics.refused(refusal.reason());
+        AccessLog::failed(source, destination, Direction::Outbound, &refusal);
+        return ambit_net::reset(tcp);
+    }
     match Outbound::new(local.clone(), source, destination).await {
         Ok(outbound) => outbound.carry(tcp).await,
         Err(error) => {
@@ -306,6 +313,7 @@ impl OutboundError {
             Self::Connect(error) => error.reason(),
             Self::Tunnel(error) => tunnel::reason(error),
             Self::Local(LocalError::Denied(_)) => "denied",
+            Self::Local(LocalError::SelfCall(_)) => "self_call",
             Self::Local(LocalError::Connect(error)) => error.reason(),
             Self::LookUp(_) => "look_up",
         }
@@ -326,7 +334,7 @@ impl OutboundError {
             }
             Self::Tunnel(error) => tunnel::may_try_another(error),
             Self::LookUp(_) => true,
-            Self::Refused(_) | Self::Local(LocalError::Denied(_)) => false,
+            Self::Refused(_) | Self::Local(LocalError::Denied(_) | LocalError::SelfCall(_)) => false,
         }
     }
 }

@@ -78,6 +78,11 @@ impl Client {
         Slot::new(self.clone())
     }
 
+    /// Streams that the peer takes at a time; ours to choose until its SETTINGS have come.
+    pub(crate) fn allowed_streams(&self) -> usize {
+        self.send.current_max_send_streams()
+    }
+
     /// Whether no new stream may be opened.
     pub fn is_retired(&self) -> bool {
         self.shared.is_retired()
@@ -179,8 +184,10 @@ impl Shared {
         let _ = self.phase.subscribe().wait_for(|phase| *phase >= least).await;
     }
 
-    pub(crate) fn try_reserve(&self) -> bool {
-        let take = |n| (n < self.max_streams).then_some(n + 1);
+    /// Takes a place among `max_streams` and the `allowed` that the peer takes at a time.
+    pub(crate) fn try_reserve(&self, allowed: usize) -> bool {
+        let limit = self.max_streams.min(allowed);
+        let take = |n| (n < limit).then_some(n + 1);
         !self.is_retired()
             && self.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }

@@ -212,7 +212,8 @@ impl<E> Default for Entry<E> {
 
 impl Slot {
     pub(crate) fn new(client: Client) -> Option<Self> {
-        client.shared.try_reserve().then(|| Self(client))
+        let allowed = client.allowed_streams();
+        client.shared.try_reserve(allowed).then(|| Self(client))
     }
 
     /// Opens a tunnel in this place.

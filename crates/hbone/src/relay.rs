@@ -41,11 +41,11 @@ struct Count<'a> {
 }
 
 impl Count<'_> {
-    fn from_tcp(&self, bytes: usize) {
+    fn add_from_tcp(&self, bytes: usize) {
         self.counters.add(self.tcp_side, bytes);
     }
 
-    fn to_tcp(&self, bytes: usize) {
+    fn add_to_tcp(&self, bytes: usize) {
         let tunnel = match self.tcp_side {
             Side::A => Side::B,
             Side::B => Side::A,
@@ -93,7 +93,7 @@ async fn upload(
             send.send_data(Bytes::new(), true)?;
             return Ok(());
         }
-        count.from_tcp(chunk.len());
+        count.add_from_tcp(chunk.len());
         send_all(send, chunk).await?;
     }
 }
@@ -107,7 +107,7 @@ async fn download(
         let data = data.map_err(receive_error)?;
         let n = data.len();
         write_all_bytes(tcp, data).await.map_err(Error::Tcp)?;
-        count.to_tcp(n);
+        count.add_to_tcp(n);
         recv.flow_control().release_capacity(n)?;
     }
     match SockRef::from(tcp).shutdown(Shutdown::Write) {

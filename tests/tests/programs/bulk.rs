@@ -35,6 +35,7 @@ async fn bulk(way: Way) {
     assert_eq!(receiver.line().await, expected);
 
     scene.carried(1).await;
+    scene.ended().await;
     for (node, reporter) in [("n1", "source"), (way.server_node(), "destination")] {
         eventually(|| async {
             let metrics = scene.mesh.metrics(node).await;

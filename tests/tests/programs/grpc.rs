@@ -37,4 +37,5 @@ async fn grpc(way: Way) {
     ];
     assert_eq!(rest.lines().collect::<Vec<_>>(), expected);
     scene.carried(1).await;
+    scene.ended().await;
 }

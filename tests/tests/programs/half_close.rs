@@ -31,7 +31,8 @@ async fn the_client_ends_first(way: Way) {
     }
     let scene = Scene::start(way).await;
     // socat waits for the answer as long as it must.
-    let _server = scene.serve(8080, &["socat", "-t", "20", "TCP4-LISTEN:8080,fork", "EXEC:sort -n"]).await;
+    let _server =
+        scene.serve(8080, &["socat", "-t", "20", "TCP4-LISTEN:8080,fork", "EXEC:sort -n"]).await;
     let (server, limit) = (scene.server(), 2 * ambit_tests::DEADLINE);
     for count in [1, 100_000] {
         let input: String = (0..count).rev().map(|n| format!("{n}\n")).collect();
@@ -40,6 +41,7 @@ async fn the_client_ends_first(way: Way) {
         assert!(answer.lines().eq((0..count).map(|n| n.to_string())), "{count} lines");
     }
     scene.carried(2).await;
+    scene.ended().await;
 }
 
 /// The server has said everything and goes on listening.
@@ -68,4 +70,5 @@ async fn the_server_ends_first(way: Way) {
     assert!(server.ended().await.success());
     assert_eq!(server.line().await, "");
     scene.carried(1).await;
+    scene.ended().await;
 }

@@ -37,15 +37,18 @@ async fn redis(way: Way) {
     benchmark(&scene, REQUESTS, &["-t", "set,get,lpush"]).await;
     benchmark(&scene, LARGE_REQUESTS, &["-t", "set,get", "-d", "100000", "-P", "4"]).await;
     let statistics = cli(&scene, &["INFO", "commandstats"]).await;
-    for (command, calls) in
-        [("set", REQUESTS + LARGE_REQUESTS), ("get", REQUESTS + LARGE_REQUESTS), ("lpush", REQUESTS)]
-    {
+    for (command, calls) in [
+        ("set", REQUESTS + LARGE_REQUESTS),
+        ("get", REQUESTS + LARGE_REQUESTS),
+        ("lpush", REQUESTS),
+    ] {
         let expected = format!("cmdstat_{command}:calls={calls},");
         assert!(statistics.contains(&expected), "not {expected}\n{statistics}");
     }
     let value = cli(&scene, &["GET", "key:__rand_int__"]).await;
     assert_eq!(value.trim_end().len(), 100_000);
     scene.carried((5 * CLIENTS + 3).into()).await;
+    scene.ended().await;
 }
 
 async fn cli(scene: &Scene, command: &[&str]) -> String {

@@ -33,8 +33,18 @@ async fn ssh(way: Way) {
     drop(silent);
 
     let known = format!("UserKnownHostsFile={}", scene.path("known_hosts"));
-    let options =
-        ["-F", "none", "-o", &known, "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-i", &key];
+    let options = [
+        "-F",
+        "none",
+        "-o",
+        &known,
+        "-o",
+        "StrictHostKeyChecking=yes",
+        "-o",
+        "BatchMode=yes",
+        "-i",
+        &key,
+    ];
     let host = format!("root@{server}");
     let command = [&["ssh"], &options[..], &[&host, "echo $SSH_CONNECTION; cat"]].concat();
     let text: String = (0..200_000).map(|line| format!("line {line}\n")).collect();
@@ -47,6 +57,7 @@ async fn ssh(way: Way) {
     let accepted = format!("Accepted publickey for root from {} port ", scene.client());
     assert!(log.contains(&accepted), "{log}");
     scene.carried(2).await;
+    scene.ended().await;
 }
 
 /// sshd with keys of its own; root may log in with the client's.

@@ -179,6 +179,8 @@ async fn what_leads_nowhere_is_reset() {
     ] {
         assert_eq!(mesh.ask("client", to).await, "reset", "{what}");
     }
+    let circles = mesh.log("n1").lines().filter(|line| line.contains(":15001")).count();
+    assert!(circles < 12, "{circles} lines about port 15001 for four connections");
     // The plaintext side has no original destination but itself; the tunnel's port speaks TLS alone.
     for (what, to) in [
         ("the plaintext port on loopback", own("127.0.0.1", 15006)),

@@ -248,7 +248,7 @@ fn workers(env: &mut Reader<'_>) -> usize {
     }
 }
 
-/// The time that open connections get after SIGTERM (protocol.md 2.3).
+/// The time that open connections get after SIGTERM.
 fn drain_deadline(env: &mut Reader<'_>) -> Duration {
     let grace: u64 = env.parse("TERMINATION_GRACE_PERIOD_SECONDS", 0);
     let default = match grace {
