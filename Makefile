@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BIN := target/release
 
-.PHONY: help demo build test check unit integration docs deny bench-quick
+.PHONY: help demo build test check tests docs deny bench-quick
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -16,23 +16,21 @@ demo: ## the mesh on this machine, in about a minute: two nodes, four pods, real
 build: ## release binaries in target/release
 	$(CARGO) build --release --locked --workspace
 
-test: check unit integration docs deny ## everything that must pass
+test: check tests docs deny ## everything that must pass
 	@echo "make test: all passed"
 
 check: ## formatting, and clippy with warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
-unit: ## unit tests of every crate, with real sockets and network namespaces
-	@tests/need.sh nft:nftables iptables:iptables ip:iproute2 openssl:openssl curl:curl dig:bind9-dnsutils
-	$(CARGO) test --workspace --locked --lib --bins
-
-integration: ## real programs through the mesh
-	@tests/need.sh nft:nftables iptables:iptables ip:iproute2 curl:curl nginx:nginx-light \
-		redis-server:redis-server redis-benchmark:redis-tools postgres:postgresql pgbench:postgresql-contrib \
-		nc:netcat-openbsd sshd:openssh-server dig:bind9-dnsutils tcpdump:tcpdump openssl:openssl
-	$(CARGO) build --locked --bins
-	$(CARGO) test --locked -p ambit-tests
+# One feature set for binaries and tests, so that every dependency is compiled once.
+tests: ## unit tests, and real programs through the mesh
+	@tests/need.sh nft:nftables iptables:iptables ip:iproute2 setpriv:util-linux openssl:openssl curl:curl \
+		dig:bind9-dnsutils tcpdump:tcpdump nc:netcat-openbsd nginx:nginx-light redis-server:redis-server \
+		redis-benchmark:redis-tools postgres:postgresql pgbench:postgresql sshd:openssh-server \
+		ssh:openssh-client python3:python3 perl:perl
+	$(CARGO) build --workspace --all-targets --locked
+	$(CARGO) test --workspace --locked
 
 docs: ## the API documentation, with warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items

@@ -214,3 +214,40 @@ async fn certificates_are_renewed_without_touching_connections() {
     reached(&sandbox, [true, true, true]).await;
     sandbox.stop(Duration::from_secs(5)).await.unwrap();
 }
+
+/// The other node's tunnel is one that nobody here wrote, given by its path.
+#[tokio::test]
+async fn a_peer_serves_one_of_the_nodes() {
+    let Ok(peer) = std::env::var("PEER_ZTUNNEL") else {
+        println!("skipped: PEER_ZTUNNEL names no other ztunnel to work with");
+        return;
+    };
+    if missing(&["curl", "nft"]).is_some() {
+        return;
+    }
+    for peers_node in ["node-1", "node-2"] {
+        let dir = tempfile::tempdir().unwrap();
+        let choose = dir.path().join("ztunnel");
+        let ours = binary("ztunnel");
+        let script = format!(
+            "#!/bin/sh\n[ \"$NODE_NAME\" = {peers_node} ] && exec {peer} proxy ztunnel\nexec {} proxy ztunnel\n",
+            ours.display()
+        );
+        std::fs::write(&choose, script).unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&choose, executable).unwrap();
+        let mut settings = settings();
+        settings.binaries.ztunnel = choose;
+        let sandbox = start(settings).await;
+        reached(&sandbox, [true, true, true]).await;
+        let strict = "
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: hello}
+spec: {mtls: {mode: STRICT}}
+";
+        sandbox.apply(strict).await.unwrap();
+        reached(&sandbox, [true, true, false]).await;
+        sandbox.stop(Duration::from_secs(5)).await.unwrap();
+    }
+}

@@ -2,13 +2,11 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::time::Duration;
 
 use ambit_tests::{Running, eventually, missing};
 
 use super::{Scene, Way, program};
 
-const LIMIT: Duration = Duration::from_secs(60);
 const ACCOUNTS: u32 = 100_000;
 
 #[tokio::test]
@@ -85,5 +83,5 @@ async fn pgbench(scene: &Scene, options: &[&str]) -> String {
     let server = scene.server();
     let command = ["pgbench", "-h", &server, "-U", "postgres"];
     let command = [&command[..], options, &["postgres"]].concat();
-    scene.mesh.run_with("client", &command, b"", LIMIT).await.ok()
+    scene.call(&command).await
 }

@@ -1,7 +1,5 @@
 //! redis-server with redis-benchmark and redis-cli.
 
-use std::time::Duration;
-
 use ambit_tests::missing;
 
 use super::{Scene, Way};
@@ -9,7 +7,6 @@ use super::{Scene, Way};
 const REQUESTS: u32 = 5_000;
 const LARGE_REQUESTS: u32 = 200;
 const CLIENTS: u32 = 50;
-const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn across_nodes() {
@@ -60,6 +57,6 @@ async fn benchmark(scene: &Scene, requests: u32, options: &[&str]) {
     let (server, requests, clients) = (scene.server(), requests.to_string(), CLIENTS.to_string());
     let command = ["redis-benchmark", "-h", &server, "-n", &requests, "-c", &clients, "-q"];
     let command = [&command[..], options].concat();
-    let finished = scene.mesh.run_with("client", &command, b"", LIMIT).await;
+    let finished = scene.mesh.run("client", &command).await;
     assert!(finished.status.success() && finished.stderr.is_empty(), "{finished:#?}");
 }

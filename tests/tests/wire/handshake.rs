@@ -90,7 +90,7 @@ async fn only_clients_of_this_mesh_get_a_connection() {
             "HTTP/1.1",
             with_alpn(&[b"http/1.1"]),
             alert(AlertDescription::NoApplicationProtocol),
-            "TLS handshake failed",
+            "TLS handshake failed: peer doesn't support any known protocol",
         ),
         (
             "no certificate",
@@ -108,7 +108,7 @@ async fn only_clients_of_this_mesh_get_a_connection() {
             "another CA",
             showing(&own, &other_ca),
             alert(AlertDescription::UnknownCA),
-            "peer's certificate is not trusted",
+            "peer's certificate is not trusted: invalid peer certificate: UnknownIssuer",
         ),
     ] {
         let got = outcome(&mesh, config).await;

@@ -20,7 +20,7 @@ async fn mesh() -> Mesh {
         .service("guarded", "10.96.0.2", (80, 8080), &[])
         .policy(deny)
         .state(|state| service(state, "guarded").waypoint = Some(gateway("web", 15008)))
-        .env("CONNECTION_TERMINATION_DEADLINE", "20s")
+        .env("CONNECTION_TERMINATION_DEADLINE", "5s")
         .start()
         .await
 }
@@ -163,7 +163,9 @@ async fn a_drained_tunnel_says_goaway_and_lets_streams_finish() {
     let authority = mesh.at("server", 8080).to_string();
     let mut caller = call(&mesh).await;
     let mut tunnel = caller.tunnel(&authority).await;
+    let mut stubborn = caller.tunnel(&authority).await;
     tunnel.line().await.unwrap();
+    stubborn.line().await.unwrap();
     mesh.on_node("n2", &["kill", "-TERM", &mesh.pid("n2").to_string()]).await.ok();
     let refused = async {
         while matches!(caller.connect(&authority).await, Answer::Open(_)) {}
@@ -180,6 +182,8 @@ async fn a_drained_tunnel_says_goaway_and_lets_streams_finish() {
     assert_eq!(tunnel.line().await.unwrap(), "still there");
     tunnel.finish();
     assert_eq!(tunnel.rest().await.unwrap(), b"");
-    drop(tunnel);
+    // A stream that does not end is broken off at the deadline, and so is the connection.
+    stubborn.rest().await.unwrap_err();
+    drop((tunnel, stubborn));
     caller.ended().await.unwrap();
 }

@@ -21,16 +21,16 @@ const PLAYED: [&str; 8] =
 /// Everything of table 2.4 on one network.
 async fn mesh() -> Mesh {
     let mut builder = Mesh::builder().pod("client", "n1").pod("waypoint-client", "n1");
-    for name in PLAYED.into_iter().chain(["plain", "dead", "denier", "sick"]) {
+    for name in PLAYED.into_iter().chain(["plain", "dead", "denier", "sick", "named"]) {
         builder = builder.plain_pod(name, "n2").workload(name, |workload| {
-            if name != "plain" {
+            if !["plain", "named"].contains(&name) {
                 workload.protocol = TunnelProtocol::Hbone;
             }
         });
     }
     builder
         .service("web", "10.96.0.1", (80, 8080), &["web"])
-        .service("named", "10.96.0.2", (80, 8081), &["web"])
+        .service("named-port", "10.96.0.2", (80, 8081), &["web"])
         .service("plain", "10.96.0.3", (80, 8080), &["plain"])
         .service("guarded", "10.96.0.4", (80, 8080), &["web"])
         .service("guarded-by-address", "10.96.0.5", (80, 8080), &["web"])
@@ -45,6 +45,7 @@ async fn mesh() -> Mesh {
         .service("with-sick", "10.96.0.15", (80, 8080), &["sick", "web"])
         .service("all-dead", "10.96.0.16", (80, 8080), &["dead"])
         .service("denied", "10.96.0.17", (80, 8080), &["denier"])
+        .service("named", "10.96.0.18", (80, 9090), &["named"])
         .service("wp", "10.96.1.1", (15443, 15008), &["wp"])
         .service("canary", "10.96.1.2", (15008, 15008), &["canary"])
         .service("wp2", "10.96.1.3", (15008, 15008), &["waypoint-client"])
@@ -55,7 +56,7 @@ async fn mesh() -> Mesh {
 
 fn arrange(state: &mut LocalState) {
     // As with named ports: only the endpoint knows its own.
-    service(state, "named").ports.insert(80, 0);
+    service(state, "named-port").ports.insert(80, 0);
     service(state, "guarded").waypoint = Some(gateway("wp", 15443));
     let vip = NetworkAddress::new("", [10, 96, 1, 1].into());
     service(state, "guarded-by-address").waypoint = Some(GatewayAddress {
@@ -69,6 +70,10 @@ fn arrange(state: &mut LocalState) {
     workload(state, "behind").waypoint = Some(gateway("wp", 15443));
     workload(state, "behind2").waypoint = Some(gateway("wp2", 15008));
     workload(state, "sick").status = HealthStatus::Unhealthy;
+    // The one name that every resolver knows; it leads to the client's own loopback.
+    let named = workload(state, "named");
+    named.workload_ips.clear();
+    named.hostname = "localhost".into();
     let open = workload(state, "open").workload_ips[0];
     let passthrough = service(state, "open");
     passthrough.vips = vec![NetworkAddress::new("", open)];
@@ -129,10 +134,12 @@ async fn every_destination_has_its_way() {
     let plainly = |name: &str| format!("{name} for {}", mesh.ip("client"));
     mesh.greeter("plain", 8080, "plain for");
     mesh.greeter("open", 8080, "open for");
+    mesh.greeter("client", 9090, "localhost for");
     for (what, to, greeting) in [
         ("a pod outside the mesh", at("plain", 8080), plainly("plain")),
         ("the same as a service", vip([0, 3], 80), plainly("plain")),
         ("a PASSTHROUGH service", at("open", 8080), plainly("open")),
+        ("an endpoint that has only a name", vip([0, 18], 80), "localhost for 127.0.0.1".into()),
         ("an address that the mesh does not know", outside(&mesh), "outside".into()),
     ] {
         assert_eq!(mesh.ask("client", to).await, greeting, "{what}");

@@ -80,8 +80,12 @@ async fn what_stops_hbone_stops_the_local_path() {
             }
             assert!(started < STALE, "{pod} {hook}: still the local path after {started:?}");
         }
-        let log = mesh.log("n1");
-        assert!(log.contains(&format!("no answer from {}", mesh.at("server", 15008))), "{log}");
+        let told = format!("no answer from {}", mesh.at("server", 15008));
+        eventually(|| async {
+            let log = mesh.log("n1");
+            if log.contains(&told) { Ok(()) } else { Err(log) }
+        })
+        .await;
         mesh.run(pod, &["nft", "delete table inet t"]).await.ok();
         eventually(|| async {
             let answer = mesh.ask("client", to).await;

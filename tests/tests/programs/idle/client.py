@@ -24,7 +24,8 @@ while len(connections) < count:
     some = [socket.create_connection(address, timeout=20) for _ in range(AT_ONCE)]
     use(some, b"a")
     connections += some
-print("idle", len(connections), flush=True)
+    if len(connections) % 1000 == 0:
+        print("open", len(connections), flush=True)
 sys.stdin.readline()
 use(connections, b"z")
 print("used", len(connections), flush=True)
