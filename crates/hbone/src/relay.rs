@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::Shutdown;
 
-use ambit_net::{Counters, Side, read_chunk, reset, write_all_bytes};
+use ambit_net::{Counters, ResetOnDrop, Side, read_chunk, write_all_bytes};
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 use socket2::SockRef;
@@ -19,7 +19,7 @@ use crate::{Error, Stream};
 /// `tcp_side` says which side of `counters` the socket is; the tunnel is the other. A half-close passes through as one; an error on one side becomes a reset on the other.
 ///
 /// # Errors
-/// The first failure of either side; both sides have been reset by then.
+/// The first failure of either side; both sides have been reset by then, as they are when the future is dropped.
 pub async fn relay(
     stream: Stream,
     tcp: TcpStream,
@@ -27,10 +27,11 @@ pub async fn relay(
     tcp_side: Side,
 ) -> Result<(), Error> {
     let Stream { mut send, mut recv, _slot } = stream;
+    let tcp = ResetOnDrop::new(tcp);
     let ended = both(&mut send, &mut recv, &tcp, &Count { counters, tcp_side }).await;
-    if ended.is_err() {
-        send.send_reset(Reason::CANCEL);
-        reset(tcp);
+    match ended {
+        Ok(()) => tcp.finish(),
+        Err(_) => send.send_reset(Reason::CANCEL),
     }
     ended
 }

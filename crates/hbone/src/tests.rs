@@ -181,6 +181,18 @@ async fn a_reset_of_either_application_reaches_the_other() {
 }
 
 #[tokio::test]
+async fn a_relay_that_is_dropped_resets_both_ends() {
+    let Tunnel { mut client_app, mut server_app, server_relay, .. } = tunnel().await;
+    client_app.write_all(b"x").await.unwrap();
+    assert_eq!(soon(server_app.read_u8()).await.unwrap(), b'x');
+    server_relay.abort();
+    for app in [&mut server_app, &mut client_app] {
+        let error = soon(app.read_u8()).await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+}
+
+#[tokio::test]
 async fn a_reset_after_a_half_close_is_noticed_by_a_silent_server() {
     let Tunnel { mut client_app, mut server_app, .. } = tunnel().await;
     client_app.shutdown().await.unwrap();

@@ -28,4 +28,4 @@ pub use listen::{ListenOptions, Listener, Transparent, bind_udp, listen};
 pub use netns::{NetNs, NetNsId};
 pub use packet::{PacketSocket, ReceivedPacket};
 pub use relay::{Counters, Outcome, Side, relay};
-pub use tcp::{Keepalive, TcpOptions, is_reset, reset, tune};
+pub use tcp::{Keepalive, ResetOnDrop, TcpOptions, is_reset, reset, tune};

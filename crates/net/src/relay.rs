@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use crate::ResetOnDrop;
 use direction::{Direction, End};
 
 /// Bytes after which a relay lets the worker's other tasks run.
@@ -76,8 +77,9 @@ impl Counters {
 ///
 /// The end of one direction is passed on and leaves the other running; a reset is passed on as a reset. One task
 /// carries both directions and lets others run after each MiB. A relay that waits for a sender holds neither buffer
-/// nor pipe. Dropping the future closes both connections.
+/// nor pipe. Dropping the future resets both connections.
 pub async fn relay(a: TcpStream, b: TcpStream, counters: &Counters) -> Outcome {
+    let (a, b) = (ResetOnDrop::new(a), ResetOnDrop::new(b));
     let outcome = {
         let (mut a_lost, mut b_lost) = (pin!(failure(&a)), pin!(failure(&b)));
         let mut ab = Half::new(Direction::new(&a, &b, &counters.a_to_b), b_lost.as_mut());
@@ -89,9 +91,9 @@ pub async fn relay(a: TcpStream, b: TcpStream, counters: &Counters) -> Outcome {
             }
         }
     };
-    if !matches!(outcome, Outcome::Finished) {
-        crate::reset(a);
-        crate::reset(b);
+    if matches!(outcome, Outcome::Finished) {
+        a.finish();
+        b.finish();
     }
     outcome
 }

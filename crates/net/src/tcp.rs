@@ -1,6 +1,7 @@
 //! Options of TCP connections, and ending one with a reset.
 
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -71,8 +72,50 @@ pub fn tune(socket: &impl AsFd, options: &TcpOptions) -> io::Result<()> {
 
 /// Closes `stream` with a reset: the peer sees `ECONNRESET`, and what was not sent yet is dropped.
 pub fn reset(stream: TcpStream) {
+    prepare_reset(&stream);
+}
+
+fn prepare_reset(stream: &TcpStream) {
     if let Err(error) = stream.set_zero_linger() {
         tracing::debug!(%error, "could not prepare a reset, closing in order instead");
+    }
+}
+
+/// A connection that is reset when it is dropped before it has [finished](ResetOnDrop::finish), so that its peer can
+/// tell one that was cut off from one that ended.
+#[derive(Debug)]
+pub struct ResetOnDrop {
+    stream: TcpStream,
+    finished: bool,
+}
+
+// === impl ResetOnDrop ===
+
+impl ResetOnDrop {
+    /// Guards `stream`.
+    pub fn new(stream: TcpStream) -> Self {
+        Self { stream, finished: false }
+    }
+
+    /// Closes the connection in order.
+    pub fn finish(mut self) {
+        self.finished = true;
+    }
+}
+
+impl Deref for ResetOnDrop {
+    type Target = TcpStream;
+
+    fn deref(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+impl Drop for ResetOnDrop {
+    fn drop(&mut self) {
+        if !self.finished {
+            prepare_reset(&self.stream);
+        }
     }
 }
 

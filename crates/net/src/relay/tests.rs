@@ -105,13 +105,13 @@ async fn what_was_said_before_a_reset_is_delivered() {
 }
 
 #[tokio::test]
-async fn dropping_the_relay_closes_both() {
+async fn dropping_the_relay_resets_both() {
     let mut rig = rig().await;
     rig.client.write_all(b"x").await.unwrap();
     read_exactly(&mut rig.server, b"x").await;
     rig.relay.abort();
-    assert_end(&mut rig.client).await;
-    assert_end(&mut rig.server).await;
+    assert_reset(&mut rig.client).await;
+    assert_reset(&mut rig.server).await;
 }
 
 /// Bytes whose order shows: the period is no multiple of any buffer's size.

@@ -1,0 +1,79 @@
+//! `bench`: what the mesh costs, beside the bare network and a peer, measured with well-known load tools.
+//!
+//! ```text
+//!  scenario, peer (data) ─▶ testbed (namespaces, servers, proxies) ─▶ measure (load, usage) ─▶ results ─▶ report
+//! ```
+//!
+//! A new scenario is a line in [`scenario`], a new proxy one in [`peer`].
+
+mod load;
+mod machine;
+mod measure;
+mod memory;
+mod peer;
+mod program;
+mod quick;
+mod report;
+mod results;
+mod scenario;
+mod sockets;
+mod testbed;
+mod tools;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Measures the mesh beside the bare network and a peer.
+#[derive(Parser)]
+#[command(name = "bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Throughput, small requests, new connections and memory, in at most three minutes.
+    Quick(quick::Options),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Quick(options) => until_signal(quick::run(options)).await,
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Drops `work`, and with it all that it started, when the user has had enough.
+async fn until_signal(
+    work: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> anyhow::Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let received = |number: u8| {
+        eprintln!("bench: stopped; everything that it started is being removed");
+        Ok(ExitCode::from(128 + number))
+    };
+    tokio::select! {
+        done = work => done,
+        () = next(&mut interrupt) => received(2),
+        () = next(&mut terminate) => received(15),
+    }
+}
+
+/// The end of the stream of signals is no signal.
+async fn next(signal: &mut Signal) {
+    if signal.recv().await.is_none() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,178 @@
+//! Where it happens: for each peer two nodes of its own, a client on the first and a server on each.
+//!
+//! All peers' nodes stay up during the whole run, so that the measurements can alternate between them.
+
+mod agent;
+mod server;
+mod state_file;
+mod ztunnel;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use ambit_sandbox::{NodeNet, PodNet, Room, Topology, TopologyOptions};
+use anyhow::{Context as _, ensure};
+
+use crate::load::idle::IdleConnections;
+use crate::peer::{Peer, Ztunnel};
+use crate::scenario::{CONGESTION_CONTROL, Placement};
+use crate::sockets;
+use crate::tools::Tools;
+use server::Server;
+pub(crate) use ztunnel::Proxy;
+
+/// All stages. Dropping it ends every process inside and removes every namespace.
+#[derive(Debug)]
+pub(crate) struct Testbed {
+    // Order matters: processes end before their namespaces go.
+    pub(crate) stages: Vec<Stage>,
+    _topology: Topology,
+}
+
+/// What one peer is measured on.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) peer: Peer,
+    pub(crate) client: Arc<PodNet>,
+    near: Server,
+    far: Server,
+    /// The proxy of the client's node, then that of the other; none for the bare network.
+    pub(crate) proxies: Vec<Proxy>,
+}
+
+/// One node with its pods.
+struct Node {
+    net: Arc<NodeNet>,
+    pods: Vec<Arc<PodNet>>,
+}
+
+// === impl Testbed ===
+
+impl Testbed {
+    /// Makes the namespaces, and starts servers and proxies in them; returns when all are ready.
+    ///
+    /// # Errors
+    /// Privileges or programs are missing, or a program does not become ready; each message says what to do.
+    pub(crate) async fn build(peers: &[Peer], tools: &Tools) -> anyhow::Result<Self> {
+        let congestion_control = Some(CONGESTION_CONTROL.to_owned());
+        let options = TopologyOptions { congestion_control, ..TopologyOptions::default() };
+        let mut topology = Topology::new(options)?;
+        let mut stages = Vec::new();
+        for peer in peers {
+            let stage = Stage::build(peer, &mut topology, tools).await;
+            stages.push(stage.with_context(|| format!("setting up {:?}", peer.name))?);
+        }
+        Ok(Self { stages, _topology: topology })
+    }
+}
+
+// === impl Stage ===
+
+impl Stage {
+    async fn build(peer: &Peer, topology: &mut Topology, tools: &Tools) -> anyhow::Result<Self> {
+        let dir = topology.instance().dir().join(peer.name);
+        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let name = |part: &str| format!("{}-{part}", peer.name);
+        let (mut first, mut second) =
+            (Node::add(topology, &name("1"))?, Node::add(topology, &name("2"))?);
+        let client = first.add_pod(topology, &name("client"))?;
+        let near = first.add_pod(topology, &name("near"))?;
+        let far = second.add_pod(topology, &name("far"))?;
+        let near = Server::start(near, tools, &dir).await?;
+        let far = Server::start(far, tools, &dir).await?;
+        let proxies = match &peer.ztunnel {
+            Some(ztunnel) => proxies(ztunnel, &[first, second], &dir).await?,
+            None => Vec::new(),
+        };
+        Ok(Self { peer: peer.clone(), client, near, far, proxies })
+    }
+
+    /// The server that is placed there.
+    pub(crate) fn server(&self, placement: Placement) -> &Arc<PodNet> {
+        match placement {
+            Placement::CrossNode => self.far.pod(),
+            Placement::SameNode => self.near.pod(),
+        }
+    }
+
+    /// # Errors
+    /// Names the program of this stage that has ended, with its last words.
+    pub(crate) fn ensure_running(&mut self) -> anyhow::Result<()> {
+        for program in self.near.programs().chain(self.far.programs()) {
+            program.ensure_running()?;
+        }
+        self.proxies.iter_mut().try_for_each(|proxy| proxy.program.ensure_running())
+    }
+
+    /// Opens a connection, and looks whether it goes where it should: through the proxies, or not through any.
+    ///
+    /// # Errors
+    /// It does not, and measuring would tell nothing.
+    pub(crate) async fn check_path(&self, placement: Placement) -> anyhow::Result<()> {
+        let server = self.server(placement);
+        let connections = IdleConnections::open(self.client.room(), server.ip(), 1);
+        let _open = connections.await.with_context(|| self.last_words())?;
+        let captured = sockets::established(self.client.room(), ambit_redirect::OUTBOUND_PORT)? > 0;
+        let tunnelled = sockets::established(server.room(), ambit_redirect::HBONE_PORT)? > 0;
+        let (name, place) = (self.peer.name, placement.title());
+        if self.peer.ztunnel.is_none() {
+            ensure!(!captured && !tunnelled, "{name}, {place}: a proxy is in the path");
+            return Ok(());
+        }
+        ensure!(captured, "{name}, {place}: the client's connections are not captured");
+        // On one node a proxy may take any way it likes.
+        let tunnelled = tunnelled || placement == Placement::SameNode;
+        ensure!(tunnelled, "{name}, {place}: no tunnel arrives in the server's namespace");
+        Ok(())
+    }
+
+    fn last_words(&self) -> String {
+        let of =
+            |proxy: &Proxy| format!("{}: {}", proxy.program.name(), proxy.program.last_words());
+        self.proxies.iter().map(of).collect::<Vec<_>>().join("; ")
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    fn add(topology: &mut Topology, name: &str) -> anyhow::Result<Self> {
+        let net = topology.add_node(name)?;
+        check_congestion_control(net.room())?;
+        Ok(Self { net, pods: Vec::new() })
+    }
+
+    fn add_pod(&mut self, topology: &mut Topology, name: &str) -> anyhow::Result<Arc<PodNet>> {
+        let pod = topology.add_pod(self.net.name(), name)?;
+        check_congestion_control(pod.room())?;
+        self.pods.push(pod.clone());
+        Ok(pod)
+    }
+}
+
+/// Starts a proxy on each node, for its pods, all knowing of all pods.
+async fn proxies(ztunnel: &Ztunnel, nodes: &[Node], dir: &Path) -> anyhow::Result<Vec<Proxy>> {
+    let state = dir.join("state.yaml");
+    let pods = nodes.iter().flat_map(|node| &node.pods);
+    let content = state_file::render(pods.map(|pod| (pod.name(), pod.node(), pod.ips())));
+    fs::write(&state, content).with_context(|| format!("cannot write {}", state.display()))?;
+    let mut proxies = Vec::new();
+    for node in nodes {
+        proxies.push(ztunnel::start(ztunnel, &node.net, &node.pods, dir).await?);
+    }
+    Ok(proxies)
+}
+
+fn check_congestion_control(room: &Room) -> anyhow::Result<()> {
+    let path = "/proc/sys/net/ipv4/tcp_congestion_control";
+    let used = room.run(move || fs::read_to_string(path)).flatten();
+    let used = used.with_context(|| format!("cannot read {path}"))?;
+    ensure!(
+        used.trim() == CONGESTION_CONTROL,
+        "a namespace uses the congestion control {:?} instead of {CONGESTION_CONTROL:?}: allow it with \
+         `sysctl net.ipv4.tcp_allowed_congestion_control`, after `modprobe tcp_{CONGESTION_CONTROL}` where it is a module",
+        used.trim()
+    );
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! The state of the small mesh, as `LOCAL_XDS_PATH` files hold it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+/// The namespace of all pods.
+pub(super) const NAMESPACE: &str = "bench";
+/// The service account of all pods.
+pub(super) const SERVICE_ACCOUNT: &str = "bench";
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct State<'a> {
+    workloads: Vec<Workload<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Workload<'a> {
+    uid: String,
+    name: &'a str,
+    namespace: &'static str,
+    service_account: &'static str,
+    trust_domain: &'static str,
+    workload_ips: &'a [IpAddr],
+    protocol: &'static str,
+    node: &'a str,
+    cluster_id: &'static str,
+    canonical_name: &'a str,
+    workload_name: &'a str,
+    /// None; upstream wants to be told.
+    services: BTreeMap<String, String>,
+}
+
+/// A pod's UID.
+pub(super) fn uid(pod: &str) -> String {
+    format!("Kubernetes//Pod/{NAMESPACE}/{pod}")
+}
+
+/// The file for pods given by name, node and addresses. JSON, which every reader of YAML takes.
+pub(super) fn render<'a>(pods: impl Iterator<Item = (&'a str, &'a str, &'a [IpAddr])>) -> String {
+    let workloads = pods.map(|(name, node, workload_ips)| Workload {
+        uid: uid(name),
+        name,
+        namespace: NAMESPACE,
+        service_account: SERVICE_ACCOUNT,
+        trust_domain: "cluster.local",
+        workload_ips,
+        protocol: "HBONE",
+        node,
+        cluster_id: "Kubernetes",
+        canonical_name: name,
+        workload_name: name,
+        services: BTreeMap::new(),
+    });
+    serde_json::json!(State { workloads: workloads.collect() }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_are_written_with_what_a_proxy_needs() {
+        let ips = ["10.244.1.2".parse().unwrap(), "fd00::2".parse().unwrap()];
+        let text = render([("p", "n", &ips[..])].into_iter());
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let pod = &value["workloads"][0];
+        assert_eq!(pod["workloadIps"], serde_json::json!(["10.244.1.2", "fd00::2"]));
+        assert_eq!(pod["uid"], "Kubernetes//Pod/bench/p");
+        assert_eq!((&pod["node"], &pod["protocol"]), (&"n".into(), &"HBONE".into()));
+        assert_eq!(pod["serviceAccount"], "bench");
+    }
+}

@@ -1,0 +1,128 @@
+//! The program itself, on the bare network: it measures, and leaves nothing behind however it ends.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const LOAD: [&str; 9] = [
+    "quick",
+    "--peers",
+    "bare",
+    "--scenarios",
+    "new-connections",
+    "--seconds",
+    "1",
+    "--idle-connections",
+    "0",
+];
+
+/// Whether this machine can run the test; says why not, and fails instead where `CI=true`.
+fn able() -> bool {
+    let dirs = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .chain([PathBuf::from("/usr/sbin")])
+        .collect::<Vec<_>>();
+    let missing = ["iperf3", "wrk", "nginx"].into_iter().find(|tool| !dirs.iter().any(|dir| dir.join(tool).exists()));
+    let reason = match (ambit_sandbox::supported(), missing) {
+        (Ok(()), None) => return true,
+        (Err(error), _) => error.line(),
+        (_, Some(tool)) => format!("{tool} is not installed"),
+    };
+    assert!(std::env::var_os("CI").is_none(), "{reason}");
+    eprintln!("skipped: {reason}");
+    false
+}
+
+fn bench() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+    command.args(LOAD);
+    command
+}
+
+/// Waits until nothing is left of the sandbox of the process `pid`.
+fn nothing_is_left(pid: u32) {
+    let name = format!("p{pid}-0");
+    let marker = format!("AMBIT_SANDBOX={name}");
+    let processes = || {
+        let marked = |entry: fs::DirEntry| {
+            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+            let marked = environment.split(|byte| *byte == 0).any(|entry| entry == marker.as_bytes());
+            marked.then(|| entry.file_name())
+        };
+        fs::read_dir("/proc").unwrap().flatten().filter_map(marked).collect::<Vec<_>>()
+    };
+    let links = || {
+        let ours = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().contains(&name);
+        fs::read_dir("/run/netns").map_or(0, |dir| dir.flatten().filter(ours).count())
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !processes().is_empty() || links() > 0 || Path::new("/run/ambit").join(&name).exists() {
+        assert!(Instant::now() < deadline, "left: {:?}, {} namespaces", processes(), links());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_bare_network_is_measured() {
+    if !able() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("results.json");
+    let child = bench().args(["--rounds", "1", "--json"]).arg(&json).stdout(Stdio::piped()).spawn();
+    let child = child.unwrap();
+    let pid = child.id();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("new connections") && table.contains("cubic in all namespaces"), "{table}");
+    let results: serde_json::Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    let samples = results["samples"].as_array().unwrap();
+    assert_eq!(samples.len(), 2, "one for each placement of the server");
+    assert!(samples.iter().all(|sample| sample["work"].as_f64().unwrap() > 0.0));
+    nothing_is_left(pid);
+}
+
+#[test]
+fn an_interrupt_removes_everything() {
+    if !able() {
+        return;
+    }
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut child = bench().args(["--rounds", "900"]).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("round 1/900")), "it never started");
+        kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+        let rest: Vec<String> = lines.map_while(Result::ok).collect();
+        let status = child.wait().unwrap();
+        assert_eq!((status.code(), status.signal()), (Some(128 + signal as i32), None), "{rest:?}");
+        nothing_is_left(child.id());
+    }
+}
+
+#[test]
+fn what_cannot_be_measured_is_said_at_once() {
+    if !able() {
+        return;
+    }
+    for (arguments, expected) in [
+        (["--ztunnel", "/no/such/ztunnel"], "/no/such/ztunnel is no program: build it"),
+        (["--scenarios", "speed"], "no scenario \"speed\"; there are throughput, requests-1"),
+        (["--json", "/no/such/dir/x.json"], "cannot write /no/such/dir/x.json"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+        command.arg("quick").args(arguments);
+        if arguments[0] == "--json" {
+            command.args(["--peers", "bare"]);
+        }
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(expected), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}

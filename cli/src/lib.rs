@@ -1,0 +1,37 @@
+//! The `ambit` command.
+
+mod demo;
+mod terminal;
+mod up;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// An ambient service mesh.
+#[derive(Debug, Parser)]
+#[command(name = "ambit", version)]
+pub struct Arguments {
+    /// Levels of the sandbox's own log, in the syntax of RUST_LOG.
+    #[arg(long, env = "RUST_LOG", default_value = "warn", global = true)]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a mesh on this machine from a directory of Kubernetes YAML, until Ctrl-C.
+    Up(up::Options),
+}
+
+/// Does what the arguments ask for.
+///
+/// # Errors
+/// What went wrong and the next step.
+pub async fn run(arguments: Arguments) -> Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log)?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match arguments.command {
+        Command::Up(options) => up::run(options).await,
+    }
+}

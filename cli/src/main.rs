@@ -1,0 +1,16 @@
+//! Entry point.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match ambit_cli::run(ambit_cli::Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ambit: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

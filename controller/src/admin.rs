@@ -1,0 +1,82 @@
+//! The admin port: metrics, readiness, and what is wrong with the objects.
+
+use std::sync::Arc;
+
+use ambit_lifecycle::{Parts, ReadHandler, Ready, Router, WholeResponse, endpoints, metrics, text};
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use prometheus_client::registry::Registry;
+use serde::Serialize;
+
+use crate::diagnostics::Diagnostics;
+use crate::serve::{Clients, Subscription};
+use crate::watch::Kind;
+
+/// What the port shows.
+pub(crate) struct Admin {
+    pub(crate) diagnostics: Diagnostics,
+    pub(crate) clients: Clients,
+    pub(crate) published: Subscription,
+    pub(crate) ready: Ready,
+    pub(crate) registry: Arc<Registry>,
+}
+
+#[derive(Serialize)]
+struct Objects {
+    kinds: Vec<&'static str>,
+    generation: u64,
+    addresses: usize,
+    authorizations: usize,
+    refused: Vec<crate::diagnostics::Remark>,
+}
+
+// === impl Admin ===
+
+impl Admin {
+    /// The paths of the port.
+    pub(crate) fn router(self) -> Router {
+        let Self { diagnostics, clients, published, ready, registry } = self;
+        let registry = Arc::new(metrics::router(registry));
+        let forward = move |request: Parts| {
+            let registry = registry.clone();
+            async move { registry.answer(request).await }
+        };
+        let ready = Arc::new(endpoints::readiness(ready));
+        let readiness = move |request: Parts| {
+            let ready = ready.clone();
+            async move { ready.answer(request).await }
+        };
+        let objects = move |_: Parts| {
+            let state = published.borrow().clone();
+            json(&Objects {
+                kinds: Kind::ALL.map(Kind::as_str).to_vec(),
+                generation: state.generation,
+                addresses: state.snapshot.addresses.len(),
+                authorizations: state.snapshot.authorizations.len(),
+                refused: diagnostics.list(),
+            })
+        };
+        Router::new()
+            .with_index("controller")
+            .get("/metrics", "OpenMetrics", forward)
+            .get("/healthz/ready", "whether the objects have been read", readiness)
+            .get("/debug/objects", "remarks on files and objects", ReadHandler(objects))
+            .get(
+                "/debug/clients",
+                "connected proxies",
+                ReadHandler(move |_: Parts| json(&clients.list())),
+            )
+    }
+}
+
+fn json(value: &impl Serialize) -> WholeResponse {
+    match serde_json::to_vec_pretty(value) {
+        Ok(body) => {
+            let mut response = text(StatusCode::OK, body);
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(CONTENT_TYPE, json);
+            response
+        }
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}

@@ -1,0 +1,214 @@
+//! Objects → what is distributed. Pure: no IO, no time.
+//!
+//! [`Index::apply`] takes changes of objects and brings its views up to date. Each object has its own output, computed
+//! by a join over all inputs (one file for each output view); [`dirty`] says whose output a change can alter, so that
+//! the cost of a change does not grow with the mesh.
+
+mod claims;
+mod dirty;
+mod inputs;
+mod peer_authentication;
+mod policies;
+mod resource;
+mod services;
+mod snapshot;
+mod vips;
+mod waypoints;
+mod workloads;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ambit_model::Str;
+use ambit_xds::ResourceType;
+use ambit_xds::encode::Encoded;
+
+use crate::watch::{Change, Key, Kind, Object, Problem};
+use inputs::Inputs;
+
+pub use resource::Resource;
+pub use snapshot::{NodeIdentities, Resources, Snapshot};
+
+/// What the index has to know about the mesh besides its objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The cluster's id, part of every uid.
+    pub cluster_id: Str,
+    /// The cluster's DNS domain.
+    pub cluster_domain: Str,
+    /// The trust domain of every identity.
+    pub trust_domain: Str,
+    /// The namespace whose policies apply everywhere.
+    pub root_namespace: Str,
+    /// Whether policies that are only tried out are distributed.
+    pub dry_run_policies: bool,
+}
+
+/// The index.
+pub struct Index {
+    settings: Settings,
+    inputs: Inputs,
+    outputs: BTreeMap<Key, Output>,
+    snapshot: Snapshot,
+}
+
+/// What the joins read.
+#[derive(Clone, Copy)]
+pub(crate) struct World<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) inputs: &'a Inputs,
+}
+
+/// What an object contributes.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Output {
+    pub(crate) resources: Vec<Arc<Resource>>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+// === impl Settings ===
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cluster_id: "Kubernetes".into(),
+            cluster_domain: "cluster.local".into(),
+            trust_domain: "cluster.local".into(),
+            root_namespace: "istio-system".into(),
+            dry_run_policies: false,
+        }
+    }
+}
+
+// === impl Index ===
+
+impl Index {
+    /// An index of nothing.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            inputs: Inputs::new(settings.cluster_domain.clone()),
+            settings,
+            outputs: BTreeMap::new(),
+            snapshot: Snapshot::default(),
+        }
+    }
+
+    /// Takes in changes, all at once. Tells whether anything that is distributed has changed.
+    pub fn apply(&mut self, changes: Vec<Change>) -> bool {
+        let mut dirty = BTreeSet::new();
+        let mut nodes = BTreeSet::new();
+        for Change { key, object } in changes {
+            let old = self.inputs.get(&key).cloned();
+            for pod in [&old, &object].into_iter().flatten() {
+                if let Object::Pod(pod) = pod {
+                    nodes.insert(pod.node.clone());
+                }
+            }
+            dirty.extend(self.inputs.set(key.clone(), object.clone()));
+            let world = World { settings: &self.settings, inputs: &self.inputs };
+            dirty.extend(dirty::dirty(world, &key, [old.as_ref(), object.as_ref()]));
+        }
+        dirty.extend(self.inputs.allocate());
+        let before = self.snapshot.clone();
+        self.refresh(&dirty);
+        self.refresh_static_policy();
+        for node in nodes {
+            self.snapshot.identities.set(&node, self.inputs.identities_on(&node));
+        }
+        before != self.snapshot
+    }
+
+    /// What is distributed now. Cheap to clone.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// What is wrong with objects beyond what can be seen in each alone.
+    pub fn problems(&self) -> impl Iterator<Item = (&Key, &Problem)> {
+        let outputs = self.outputs.iter();
+        outputs.flat_map(|(key, output)| output.problems.iter().map(move |p| (key, p)))
+    }
+
+    /// How many objects of `kind` there are.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.inputs.count(kind)
+    }
+
+    /// Computes the outputs of some objects anew. What is gone is removed before anything is added, for a name may have
+    /// moved from one object to another.
+    fn refresh(&mut self, keys: &BTreeSet<Key>) {
+        for key in keys {
+            let world = World { settings: &self.settings, inputs: &self.inputs };
+            let new = self.inputs.get(key).map(|object| output(world, object)).unwrap_or_default();
+            let old = if new == Output::default() {
+                self.outputs.remove(key)
+            } else {
+                self.outputs.insert(key.clone(), new)
+            };
+            let new = self.outputs.get(key).into_iter().flat_map(|output| &output.resources);
+            let kept: BTreeSet<_> = new.map(|r| (r.kind, r.name.clone())).collect();
+            for resource in old.iter().flat_map(|old| &old.resources) {
+                if !kept.contains(&(resource.kind, resource.name.clone())) {
+                    self.snapshot.of_mut(resource.kind).remove(&resource.name);
+                }
+            }
+        }
+        for resource in
+            keys.iter().filter_map(|key| self.outputs.get(key)).flat_map(|o| &o.resources)
+        {
+            self.snapshot.of_mut(resource.kind).insert(resource.clone());
+        }
+    }
+
+    /// The policy of STRICT workloads is there as soon as any PeerAuthentication is.
+    fn refresh_static_policy(&mut self) {
+        let policy = peer_authentication::static_policy(&self.settings.root_namespace);
+        let resource = Arc::new(Resource::from(Encoded::authorization(&policy)));
+        let policies = self.snapshot.of_mut(ResourceType::Authorization);
+        if self.inputs.count(Kind::PeerAuthentication) == 0 {
+            policies.remove(&resource.name);
+        } else {
+            policies.insert(resource);
+        }
+    }
+}
+
+fn output(world: World<'_>, object: &Object) -> Output {
+    match object {
+        Object::Pod(pod) => workloads::pod(world, pod),
+        Object::WorkloadEntry(entry) => workloads::workload_entry(world, entry),
+        Object::EndpointSlice(slice) => workloads::endpoint_slice(world, slice),
+        Object::Service(service) => services::service(world, service),
+        Object::ServiceEntry(entry) => {
+            let mut output = services::service_entry(world, entry);
+            output.extend(workloads::service_entry(world, entry));
+            output
+        }
+        Object::AuthorizationPolicy(policy) => policies::authorization_policy(world, policy),
+        Object::PeerAuthentication(policy) => {
+            peer_authentication::peer_authentication(world, policy)
+        }
+        Object::Gateway(_) | Object::Namespace(_) | Object::Node(_) => Output::default(),
+    }
+}
+
+// === impl Output ===
+
+impl Output {
+    /// No resources, for this reason.
+    pub(crate) fn refused(problem: Problem) -> Self {
+        Self { resources: Vec::new(), problems: vec![problem] }
+    }
+
+    pub(crate) fn push(&mut self, encoded: Encoded) {
+        self.resources.push(Arc::new(encoded.into()));
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.resources.extend(other.resources);
+        self.problems.extend(other.problems);
+    }
+}
+
+#[cfg(test)]
+mod tests;

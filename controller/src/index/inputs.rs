@@ -1,0 +1,301 @@
+//! Every object, found by key, namespace and kind, and what follows from all of them together.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ambit_model::{Locality, Str};
+
+use super::claims::Claims;
+use super::vips::{self, Host};
+use crate::watch::kinds::{
+    AuthorizationPolicy, Gateway, Namespace, PeerAuthentication, Phase, Pod, Resolution, Service,
+    ServiceEntry,
+};
+use crate::watch::{Key, Kind, Meta, Object};
+
+/// How claims are ranked: what loses is greater.
+type Rank = (u8, i64);
+
+/// All objects.
+#[derive(Debug, Default)]
+pub(crate) struct Inputs {
+    domain: Str,
+    objects: BTreeMap<Key, Object>,
+    counts: HashMap<Kind, usize>,
+    by_node: HashMap<Str, BTreeMap<Key, (Str, Str)>>,
+    /// Addresses of pods: the newest has it, for addresses are reused.
+    pod_ips: Claims<(Str, IpAddr), Rank>,
+    cluster_ips: Claims<IpAddr, Rank>,
+    /// Hostnames within a namespace: a Service has it, else the oldest ServiceEntry.
+    names: Claims<(Str, Str), Rank>,
+    /// Hostnames in the mesh: whose is the canonical one.
+    hosts: Claims<Str, Rank>,
+    allocated: BTreeMap<Host, u16>,
+    entries_changed: bool,
+}
+
+// === impl Inputs ===
+
+impl Inputs {
+    pub(crate) fn new(domain: Str) -> Self {
+        Self { domain, ..Self::default() }
+    }
+
+    /// Replaces the object `key`. Returns the objects that share something of which only one can have it.
+    pub(crate) fn set(&mut self, key: Key, object: Option<Object>) -> BTreeSet<Key> {
+        let touched = self.claim(&key, object.as_ref());
+        let old = match object {
+            Some(object) => {
+                self.locate(&key, &object);
+                self.objects.insert(key.clone(), object)
+            }
+            None => {
+                self.unlocate(&key);
+                self.objects.remove(&key)
+            }
+        };
+        let count = self.counts.entry(key.kind).or_default();
+        match (old.is_some(), self.objects.contains_key(&key)) {
+            (false, true) => *count += 1,
+            (true, false) => *count -= 1,
+            _ => {}
+        }
+        self.entries_changed |= key.kind == Kind::ServiceEntry;
+        touched
+    }
+
+    /// Allocates addresses anew where ServiceEntries have changed. Returns those whose addresses are others now.
+    pub(crate) fn allocate(&mut self) -> BTreeSet<Key> {
+        if !std::mem::take(&mut self.entries_changed) {
+            return BTreeSet::new();
+        }
+        let mut entries: Vec<&Arc<ServiceEntry>> = self
+            .of_kind(Kind::ServiceEntry)
+            .filter_map(|object| match object {
+                Object::ServiceEntry(entry) if wants_addresses(entry) => Some(entry),
+                _ => None,
+            })
+            .collect();
+        entries.sort_by_cached_key(|entry| entry.meta.age());
+        let hosts = entries.iter().flat_map(|entry| {
+            let host =
+                |host: &Str| (entry.meta.namespace.clone(), entry.meta.name.clone(), host.clone());
+            entry.hosts.iter().filter(|h| !h.starts_with('*')).map(host)
+        });
+        let new = vips::allocate(hosts);
+        let old = std::mem::replace(&mut self.allocated, new);
+        let changed = |(host, number): (&Host, &u16)| {
+            (self.allocated.get(host) != Some(number) || old.get(host) != Some(number))
+                .then(|| Key::new(Kind::ServiceEntry, host.0.clone(), host.1.clone()))
+        };
+        old.iter().chain(&self.allocated).filter_map(changed).collect()
+    }
+
+    /// The addresses that were allocated to a host of `entry`.
+    pub(crate) fn allocated(&self, entry: &Meta, host: &Str) -> Option<[IpAddr; 2]> {
+        let host = (entry.namespace.clone(), entry.name.clone(), host.clone());
+        self.allocated.get(&host).copied().map(vips::addresses)
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<&Object> {
+        self.objects.get(key)
+    }
+
+    pub(crate) fn count(&self, kind: Kind) -> usize {
+        self.counts.get(&kind).copied().unwrap_or(0)
+    }
+
+    /// Objects of one kind in one namespace.
+    pub(crate) fn in_namespace(
+        &self,
+        kind: Kind,
+        namespace: &Str,
+    ) -> impl Iterator<Item = &Object> {
+        let first = Key { kind, namespace: namespace.clone(), name: Str::default() };
+        let namespace = namespace.clone();
+        self.objects
+            .range(first..)
+            .take_while(move |(key, _)| key.kind == kind && key.namespace == namespace)
+            .map(|(_, object)| object)
+    }
+
+    /// Objects of one kind, everywhere.
+    pub(crate) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Object> {
+        let first = Key { kind, namespace: Str::default(), name: Str::default() };
+        self.objects.range(first..).take_while(move |(key, _)| key.kind == kind).map(|(_, o)| o)
+    }
+
+    pub(crate) fn services(&self, namespace: &Str) -> impl Iterator<Item = &Arc<Service>> {
+        self.in_namespace(Kind::Service, namespace).filter_map(|object| match object {
+            Object::Service(service) => Some(service),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn service_entries(
+        &self,
+        namespace: &Str,
+    ) -> impl Iterator<Item = &Arc<ServiceEntry>> {
+        self.in_namespace(Kind::ServiceEntry, namespace).filter_map(|object| match object {
+            Object::ServiceEntry(entry) => Some(entry),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn authorization_policies(
+        &self,
+        namespace: &Str,
+    ) -> impl Iterator<Item = &Arc<AuthorizationPolicy>> {
+        self.in_namespace(Kind::AuthorizationPolicy, namespace).filter_map(|object| match object {
+            Object::AuthorizationPolicy(policy) => Some(policy),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn peer_authentications(
+        &self,
+        namespace: &Str,
+    ) -> impl Iterator<Item = &Arc<PeerAuthentication>> {
+        self.in_namespace(Kind::PeerAuthentication, namespace).filter_map(|object| match object {
+            Object::PeerAuthentication(policy) => Some(policy),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn namespace(&self, name: &Str) -> Option<&Namespace> {
+        match self.get(&Key::new(Kind::Namespace, "", name.clone()))? {
+            Object::Namespace(namespace) => Some(namespace),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn gateway(&self, namespace: &Str, name: &Str) -> Option<&Gateway> {
+        match self.get(&Key::new(Kind::Gateway, namespace.clone(), name.clone()))? {
+            Object::Gateway(gateway) => Some(gateway),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn service(&self, namespace: &Str, name: &Str) -> Option<&Service> {
+        match self.get(&Key::new(Kind::Service, namespace.clone(), name.clone()))? {
+            Object::Service(service) => Some(service),
+            _ => None,
+        }
+    }
+
+    /// Where the node of this name is.
+    pub(crate) fn locality(&self, node: &Str) -> Locality {
+        match self.get(&Key::new(Kind::Node, "", node.clone())) {
+            Some(Object::Node(node)) => node.locality.clone(),
+            _ => Locality::default(),
+        }
+    }
+
+    /// Namespaces and service accounts of the pods on `node`, without those that failed.
+    pub(crate) fn identities_on(&self, node: &Str) -> BTreeSet<(Str, Str)> {
+        self.by_node.get(node).into_iter().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// The pod that has an address.
+    pub(crate) fn pod_with(&self, network: &Str, ip: IpAddr) -> Option<&Key> {
+        self.pod_ips.winner(&(network.clone(), ip))
+    }
+
+    /// The service that has a cluster address.
+    pub(crate) fn service_with(&self, ip: IpAddr) -> Option<&Key> {
+        self.cluster_ips.winner(&ip)
+    }
+
+    /// The object that has a hostname within its namespace.
+    pub(crate) fn owner_of(&self, namespace: &Str, host: &Str) -> Option<&Key> {
+        self.names.winner(&(namespace.clone(), host.clone()))
+    }
+
+    /// The object whose hostname is the canonical one.
+    pub(crate) fn canonical(&self, host: &Str) -> Option<&Key> {
+        self.hosts.winner(host)
+    }
+
+    /// The hostname of a Service of Kubernetes.
+    pub(crate) fn hostname(&self, service: &Meta) -> Str {
+        format!("{}.{}.svc.{}", service.name, service.namespace, self.domain).into()
+    }
+
+    fn claim(&mut self, key: &Key, object: Option<&Object>) -> BTreeSet<Key> {
+        let mut touched = BTreeSet::new();
+        match key.kind {
+            Kind::Pod => {
+                let (rank, ips) = match object {
+                    Some(Object::Pod(pod)) => pod_claim(pod),
+                    _ => Default::default(),
+                };
+                touched.extend(self.pod_ips.set(key, rank, ips));
+            }
+            Kind::Service | Kind::ServiceEntry => {
+                let (rank, hosts, private, ips) = match object {
+                    Some(Object::Service(s)) if !s.external_name => {
+                        let rank = (0, s.meta.created.unwrap_or(i64::MAX));
+                        (rank, vec![self.hostname(&s.meta)], false, s.cluster_ips.clone())
+                    }
+                    Some(Object::ServiceEntry(e)) => {
+                        let rank = (1, e.meta.created.unwrap_or(i64::MAX));
+                        (rank, e.hosts.clone(), e.private, Vec::new())
+                    }
+                    _ => Default::default(),
+                };
+                let local = hosts.iter().map(|host| (key.namespace.clone(), host.clone()));
+                touched.extend(self.names.set(key, rank, local.collect()));
+                let public = if private { Vec::new() } else { hosts };
+                touched.extend(self.hosts.set(key, rank, public));
+                touched.extend(self.cluster_ips.set(key, rank, ips));
+            }
+            _ => {}
+        }
+        touched
+    }
+
+    fn locate(&mut self, key: &Key, object: &Object) {
+        if let Object::Pod(pod) = object {
+            self.unlocate(key);
+            if !pod.node.is_empty() && pod.phase != Phase::Failed {
+                let identity = (pod.meta.namespace.clone(), pod.service_account.clone());
+                self.by_node.entry(pod.node.clone()).or_default().insert(key.clone(), identity);
+            }
+        }
+    }
+
+    fn unlocate(&mut self, key: &Key) {
+        if let Some(Object::Pod(pod)) = self.objects.get(key)
+            && let Some(pods) = self.by_node.get_mut(&pod.node)
+        {
+            pods.remove(key);
+            if pods.is_empty() {
+                self.by_node.remove(&pod.node);
+            }
+        }
+    }
+}
+
+/// Whether the pod has addresses of its own.
+pub(crate) fn is_addressable(pod: &Pod) -> bool {
+    !pod.ips.is_empty() && matches!(pod.phase, Phase::Pending | Phase::Running)
+}
+
+/// A pod that is going loses its address to one that stays, an older one to a newer one.
+fn pod_claim(pod: &Pod) -> (Rank, Vec<(Str, IpAddr)>) {
+    if pod.host_network || !is_addressable(pod) {
+        return Default::default();
+    }
+    let newest_first = pod.meta.created.map_or(i64::MAX, |created| created.saturating_neg());
+    let network = pod.meta.label("topology.istio.io/network").cloned().unwrap_or_default();
+    let ips = pod.ips.iter().map(|ip| (network.clone(), *ip)).collect();
+    ((u8::from(pod.meta.deleting), newest_first), ips)
+}
+
+/// Whether the entry gets addresses because it has none.
+fn wants_addresses(entry: &ServiceEntry) -> bool {
+    let switch = "networking.istio.io/enable-autoallocate-ip";
+    let off = entry.meta.label(switch).is_some_and(|value| &**value == "false");
+    entry.addresses.is_empty() && entry.resolution != Resolution::None && !off
+}

@@ -1,0 +1,123 @@
+//! What is distributed at one moment: persistent maps, so that keeping an old state and comparing two costs no more
+//! than their difference.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ambit_model::Str;
+use ambit_xds::ResourceType;
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
+
+use super::Resource;
+
+/// Everything that is distributed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// Workloads and services.
+    pub addresses: Resources,
+    /// Policies.
+    pub authorizations: Resources,
+    /// Whose certificates each node may ask for.
+    pub identities: NodeIdentities,
+}
+
+/// Resources of one type by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Resources(OrdMap<Str, Arc<Resource>>);
+
+/// Namespaces and service accounts of the pods on each node, without those that failed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeIdentities(OrdMap<Str, Arc<BTreeSet<(Str, Str)>>>);
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// The resources of one type.
+    pub fn of(&self, kind: ResourceType) -> &Resources {
+        match kind {
+            ResourceType::Address => &self.addresses,
+            ResourceType::Authorization => &self.authorizations,
+        }
+    }
+
+    /// For tests of what comes after the index.
+    #[cfg(test)]
+    pub(crate) fn add(&mut self, resource: Resource) {
+        self.of_mut(resource.kind).insert(Arc::new(resource));
+    }
+
+    pub(super) fn of_mut(&mut self, kind: ResourceType) -> &mut Resources {
+        match kind {
+            ResourceType::Address => &mut self.addresses,
+            ResourceType::Authorization => &mut self.authorizations,
+        }
+    }
+}
+
+// === impl Resources ===
+
+impl Resources {
+    /// The resource of this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Resource>> {
+        self.0.get(name)
+    }
+
+    /// Every resource, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.0.iter().map(|(_, resource)| resource)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What turns `old` into this: resources that are new or changed, and names that are gone.
+    pub fn since(&self, old: &Self) -> (Vec<Arc<Resource>>, Vec<Str>) {
+        let (mut changed, mut gone) = (Vec::new(), Vec::new());
+        for item in old.0.diff(&self.0) {
+            match item {
+                DiffItem::Add(_, new) | DiffItem::Update { new: (_, new), .. } => {
+                    changed.push(new.clone());
+                }
+                DiffItem::Remove(name, _) => gone.push(name.clone()),
+            }
+        }
+        (changed, gone)
+    }
+
+    /// Adds or replaces a resource; one with the same content stays as it is.
+    pub(super) fn insert(&mut self, resource: Arc<Resource>) {
+        if self.0.get(&resource.name) != Some(&resource) {
+            self.0.insert(resource.name.clone(), resource);
+        }
+    }
+
+    pub(super) fn remove(&mut self, name: &Str) {
+        self.0.remove(name);
+    }
+}
+
+// === impl NodeIdentities ===
+
+impl NodeIdentities {
+    /// Whether a pod of this namespace and service account is on `node`.
+    pub fn contains(&self, node: &str, namespace: &Str, service_account: &Str) -> bool {
+        let pair = (namespace.clone(), service_account.clone());
+        self.0.get(node).is_some_and(|identities| identities.contains(&pair))
+    }
+
+    pub(super) fn set(&mut self, node: &Str, identities: BTreeSet<(Str, Str)>) {
+        if identities.is_empty() || node.is_empty() {
+            self.0.remove(node);
+        } else if self.0.get(node).is_none_or(|known| **known != identities) {
+            self.0.insert(node.clone(), Arc::new(identities));
+        }
+    }
+}

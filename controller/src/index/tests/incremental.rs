@@ -1,0 +1,185 @@
+//! Any order of changes leads to the same state as reading everything at once.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Objects that depend on each other in every way there is, each in a few variants.
+const OBJECTS: [(&str, &[&str]); 14] = [
+    (
+        "ns",
+        &[
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {istio.io/use-waypoint: wp}}",
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, annotations: {networking.istio.io/traffic-distribution: PreferClose}}",
+        ],
+    ),
+    (
+        "root",
+        &[
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: istio-system, labels: {topology.istio.io/network: net}}",
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: istio-system}",
+        ],
+    ),
+    (
+        "node",
+        &[
+            "apiVersion: v1\nkind: Node\nmetadata: {name: n, labels: {topology.kubernetes.io/zone: z1}}",
+            "apiVersion: v1\nkind: Node\nmetadata: {name: n, labels: {topology.kubernetes.io/zone: z2}}",
+        ],
+    ),
+    (
+        "pod-a",
+        &[
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: shop, labels: {app: web}}\nspec: {nodeName: n}\nstatus: {podIP: 10.0.0.1}",
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: shop, labels: {app: db, gateway.networking.k8s.io/gateway-name: wp}}\nspec: {nodeName: m}\nstatus: {podIP: 10.0.0.2}",
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: shop}\nspec: {nodeName: n}\nstatus: {phase: Failed, podIP: 10.0.0.1}",
+        ],
+    ),
+    (
+        "pod-b",
+        &[
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: b, namespace: shop, labels: {app: web}, creationTimestamp: '2026-01-01T00:00:00Z'}\nspec: {nodeName: n}\nstatus: {podIP: 10.0.0.1}",
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: b, namespace: other, labels: {app: web}}\nspec: {nodeName: n}\nstatus: {podIP: 10.0.0.2}",
+        ],
+    ),
+    (
+        "svc",
+        &[
+            "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {clusterIP: 10.1.0.1, selector: {app: web}, ports: [{name: http, port: 80}]}",
+            "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop, labels: {istio.io/use-waypoint: none}}\nspec: {clusterIP: 10.1.0.2, selector: {app: db}, ports: [{name: http, port: 81}]}",
+            "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {type: ExternalName}",
+        ],
+    ),
+    (
+        "svc-2",
+        &[
+            "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: other, creationTimestamp: '2026-01-01T00:00:00Z'}\nspec: {clusterIP: 10.1.0.1}",
+            "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: other}\nspec: {clusterIP: 10.1.0.2}",
+        ],
+    ),
+    (
+        "slice",
+        &[
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s, namespace: shop, labels: {kubernetes.io/service-name: web}}\naddressType: IPv4\nports: [{name: http, port: 1}]\nendpoints: [{addresses: [172.16.0.1], nodeName: n}]",
+        ],
+    ),
+    (
+        "entry",
+        &[
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e, namespace: shop}\nspec: {hosts: [web.shop.svc.cluster.local, x.example], resolution: DNS, ports: [{number: 80, name: http}]}",
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e, namespace: shop, creationTimestamp: '2026-01-01T00:00:00Z'}\nspec: {hosts: [x.example], resolution: STATIC, workloadSelector: {labels: {app: web}}, ports: [{number: 80, name: http}]}",
+        ],
+    ),
+    (
+        "entry-2",
+        &[
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: f, namespace: shop, creationTimestamp: '2026-02-01T00:00:00Z'}\nspec: {hosts: [x.example], resolution: STATIC, endpoints: [{address: 10.5.0.1, labels: {app: web}}], ports: [{number: 80, name: http}]}",
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: f, namespace: other}\nspec: {hosts: [x.example], resolution: NONE, ports: [{number: 80, name: http}]}",
+        ],
+    ),
+    (
+        "vm",
+        &[
+            "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: v, namespace: shop}\nspec: {address: 10.6.0.1, labels: {app: web}}",
+            "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: v, namespace: shop}\nspec: {address: 10.6.0.1, labels: {app: db}}",
+        ],
+    ),
+    (
+        "gateway",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: wp, namespace: shop, labels: {istio.io/waypoint-for: all}, annotations: {ambient.istio.io/waypoint-inbound-binding: PROXY/15088}}\nspec: {gatewayClassName: istio-waypoint}\nstatus: {addresses: [{type: IPAddress, value: 10.1.0.9}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: wp, namespace: shop}\nspec: {gatewayClassName: istio-waypoint}",
+        ],
+    ),
+    (
+        "policy",
+        &[
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop}\nspec: {selector: {matchLabels: {app: web}}}",
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: istio-system}\nspec: {selector: {matchLabels: {app: db}}}",
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop}\nspec: {}",
+        ],
+    ),
+    (
+        "peer",
+        &[
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p, namespace: shop}\nspec: {mtls: {mode: STRICT}}",
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p, namespace: istio-system}\nspec: {mtls: {mode: STRICT}}",
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p, namespace: shop}\nspec: {selector: {matchLabels: {app: web}}, portLevelMtls: {80: {mode: STRICT}}}",
+        ],
+    ),
+];
+
+/// The files that `steps` leave behind: which variant of each object, if any.
+fn last(steps: &[(usize, usize)]) -> Vec<(usize, usize)> {
+    let mut state = [0; OBJECTS.len()];
+    for (object, variant) in steps {
+        state[*object] = *variant;
+    }
+    state.into_iter().enumerate().filter(|(_, variant)| *variant > 0).collect()
+}
+
+fn text(object: usize, variant: usize) -> &'static str {
+    let variants = OBJECTS[object].1;
+    variant.checked_sub(1).map_or("", |v| variants[v % variants.len()])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn any_order_of_changes_gives_the_same_state(
+        steps in proptest::collection::vec((0..OBJECTS.len(), 0_usize..4), 1..40),
+    ) {
+        let mut mesh = Mesh::new("");
+        for (object, variant) in &steps {
+            mesh.write(OBJECTS[*object].0, text(*object, *variant));
+        }
+        let mut fresh = Mesh::new("");
+        let mut changes = Vec::new();
+        for (object, variant) in last(&steps) {
+            let name = OBJECTS[object].0;
+            changes.extend(fresh.files.read(name.into(), Ok(text(object, variant))));
+        }
+        fresh.index.apply(changes);
+        for kind in ResourceType::ALL {
+            prop_assert_eq!(mesh.names(kind), fresh.names(kind));
+            for name in mesh.names(kind) {
+                prop_assert_eq!(mesh.body(kind, &name), fresh.body(kind, &name), "{}", name);
+            }
+        }
+        prop_assert_eq!(mesh.problems(), fresh.problems());
+        prop_assert_eq!(mesh.index.snapshot(), fresh.index.snapshot());
+        for kind in Kind::ALL {
+            prop_assert_eq!(mesh.index.count(kind), fresh.index.count(kind));
+        }
+    }
+
+    /// What subscribers are sent is computed from differences of snapshots.
+    #[test]
+    fn differences_lead_from_one_state_to_another(
+        steps in proptest::collection::vec((0..OBJECTS.len(), 0_usize..4), 1..20), at in any::<prop::sample::Index>(),
+    ) {
+        let mut mesh = Mesh::new("");
+        let mut states = vec![mesh.index.snapshot().clone()];
+        for (object, variant) in &steps {
+            mesh.write(OBJECTS[*object].0, text(*object, *variant));
+            states.push(mesh.index.snapshot().clone());
+        }
+        let old = at.get(&states);
+        let new = mesh.index.snapshot();
+        for kind in ResourceType::ALL {
+            let mut held: BTreeMap<Str, u64> =
+                old.of(kind).iter().map(|r| (r.name.clone(), r.version)).collect();
+            let (changed, gone) = new.of(kind).since(old.of(kind));
+            for name in gone {
+                prop_assert!(held.remove(&name).is_some());
+            }
+            for resource in changed {
+                prop_assert_ne!(held.insert(resource.name.clone(), resource.version), Some(resource.version));
+            }
+            let expected: BTreeMap<Str, u64> =
+                new.of(kind).iter().map(|r| (r.name.clone(), r.version)).collect();
+            prop_assert_eq!(held, expected);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Which waypoint stands in front of a service or a workload.
+
+use ambit_model::{
+    GatewayAddress, GatewayDestination, NamespacedHostname, NetworkAddress, Str, WeightedWaypoint,
+};
+
+use super::World;
+use crate::watch::kinds::{self, AllowedRoutes, Gateway};
+use crate::watch::{Key, Meta, Problem};
+
+/// The port of waypoints that do not say otherwise.
+const HBONE_PORT: u16 = 15008;
+
+/// What kind of traffic asks for a waypoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Traffic {
+    /// To a service.
+    Service,
+    /// To a workload's own address.
+    Workload,
+}
+
+/// The waypoints of a service or a workload.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Bound {
+    /// The waypoint.
+    pub(super) waypoint: Option<GatewayAddress>,
+    /// The waypoint and its canary, with their shares, where there is a canary.
+    pub(super) weighted: Vec<WeightedWaypoint>,
+    /// Why there is none although one is asked for.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// A reference to a Gateway.
+struct Reference<'a> {
+    namespace: Str,
+    name: Str,
+    /// The object that refers to it.
+    by: &'a Meta,
+    /// Whether that is the namespace.
+    inherited: bool,
+}
+
+const USE: [&str; 2] = ["istio.io/use-waypoint", "istio.io/use-waypoint-namespace"];
+const CANARY: [&str; 2] =
+    ["istio.io/use-waypoint-canary", "istio.io/use-waypoint-canary-namespace"];
+const CANARY_WEIGHT: &str = "istio.io/use-waypoint-canary-weight";
+
+/// The waypoints in front of the object with `meta`. One that is asked for and cannot be used is a problem, never
+/// replaced by the namespace's.
+pub(super) fn bind(world: World<'_>, meta: &Meta, traffic: Traffic) -> Bound {
+    let mut bound = Bound::default();
+    let Some(primary) = reference(world, meta, USE) else { return bound };
+    let gateway = match resolve(world, meta, &primary, traffic) {
+        Ok(Some(gateway)) => gateway,
+        Ok(None) => return bound,
+        Err(problem) => {
+            bound.problems.push(problem);
+            return bound;
+        }
+    };
+    if traffic == Traffic::Service {
+        match canary(world, meta, &primary) {
+            Ok(None) => {}
+            Ok(Some((canary, weight))) => {
+                bound.weighted = vec![
+                    WeightedWaypoint { destination: gateway.clone(), weight: 100 - weight },
+                    WeightedWaypoint { destination: canary, weight },
+                ];
+            }
+            Err(problem) => bound.problems.push(problem),
+        }
+    }
+    bound.waypoint = Some(gateway);
+    bound
+}
+
+/// Whether `meta` or its namespace refers to the Gateway `key`, or is one of its pods.
+pub(super) fn mentions(world: World<'_>, meta: &Meta, key: &Key) -> bool {
+    let to = |labels| {
+        reference(world, meta, labels)
+            .is_some_and(|r| r.namespace == key.namespace && r.name == key.name)
+    };
+    let part = meta.namespace == key.namespace && gateway_name(meta) == Some(&key.name);
+    part || to(USE) || to(CANARY)
+}
+
+/// The Gateway that the object is a part of.
+pub(super) fn gateway_name(meta: &Meta) -> Option<&Str> {
+    meta.label("gateway.networking.k8s.io/gateway-name")
+}
+
+fn reference<'a>(
+    world: World<'a>,
+    meta: &'a Meta,
+    [name, namespace]: [&str; 2],
+) -> Option<Reference<'a>> {
+    let owner = world.inputs.namespace(&meta.namespace).map(|n| &n.meta);
+    // A namespace's canary goes with the namespace's waypoint.
+    let own = meta.label(USE[0]).is_some();
+    let by = if own { meta } else { owner? };
+    let name = by.label(name).filter(|name| &***name != "none")?.clone();
+    let namespace = by.label(namespace).unwrap_or(&meta.namespace).clone();
+    Some(Reference { namespace, name, by, inherited: !own })
+}
+
+fn resolve(
+    world: World<'_>,
+    meta: &Meta,
+    reference: &Reference<'_>,
+    traffic: Traffic,
+) -> Result<Option<GatewayAddress>, Problem> {
+    let Reference { namespace, name, .. } = reference;
+    let problem = |message: String| Problem::new("metadata.labels[istio.io/use-waypoint]", message);
+    let Some(gateway) = world.inputs.gateway(namespace, name) else {
+        return Err(problem(format!("there is no Gateway {namespace}/{name}")));
+    };
+    if !serves(gateway, traffic) {
+        let message = format!(
+            "Gateway {namespace}/{name} does not serve this kind of traffic; see its label istio.io/waypoint-for"
+        );
+        return if reference.inherited { Ok(None) } else { Err(problem(message)) };
+    }
+    let listener = gateway.listeners.iter().find(|l| &*l.protocol == "HBONE");
+    let same = AllowedRoutes::Same;
+    if !admits(world, gateway, listener.map_or(&same, |l| &l.allowed), &meta.namespace) {
+        let message = format!(
+            "Gateway {namespace}/{name} does not allow namespace {}; see allowedRoutes of its HBONE listener",
+            meta.namespace
+        );
+        return Err(problem(message));
+    }
+    let destination = destination(world, gateway).ok_or_else(|| {
+        problem(format!("Gateway {namespace}/{name} is not ready: it has no status.addresses"))
+    })?;
+    let hbone_mtls_port = listener.map_or(HBONE_PORT, |l| l.port);
+    Ok(Some(GatewayAddress { destination, hbone_mtls_port }))
+}
+
+fn serves(gateway: &Gateway, traffic: Traffic) -> bool {
+    match gateway.meta.label("istio.io/waypoint-for").map(|value| &**value) {
+        None | Some("service") => traffic == Traffic::Service,
+        Some("workload") => traffic == Traffic::Workload,
+        Some("all") => true,
+        Some(_) => false,
+    }
+}
+
+fn admits(world: World<'_>, gateway: &Gateway, allowed: &AllowedRoutes, namespace: &Str) -> bool {
+    match allowed {
+        AllowedRoutes::Same => gateway.meta.namespace == *namespace,
+        AllowedRoutes::All => true,
+        AllowedRoutes::None => false,
+        AllowedRoutes::Selector(selector) => {
+            let namespace = world.inputs.namespace(namespace);
+            namespace.is_some_and(|n| selector.matches(&n.meta.labels))
+        }
+    }
+}
+
+/// A service's name is preferred: its address may change.
+fn destination(world: World<'_>, gateway: &Gateway) -> Option<GatewayDestination> {
+    let hostname = gateway.addresses.iter().find_map(|address| match address {
+        kinds::GatewayAddress::Hostname(host) => Some(host),
+        kinds::GatewayAddress::Ip(_) => None,
+    });
+    let ip = || {
+        gateway.addresses.iter().find_map(|address| match address {
+            kinds::GatewayAddress::Ip(ip) => {
+                Some(GatewayDestination::Address(NetworkAddress::new(world.network(), *ip)))
+            }
+            kinds::GatewayAddress::Hostname(_) => None,
+        })
+    };
+    hostname
+        .map(|host| {
+            let name = NamespacedHostname::new(gateway.meta.namespace.clone(), host.clone());
+            GatewayDestination::Hostname(name)
+        })
+        .or_else(ip)
+}
+
+fn canary(
+    world: World<'_>,
+    meta: &Meta,
+    primary: &Reference<'_>,
+) -> Result<Option<(GatewayAddress, u32)>, Problem> {
+    let Some(canary) = reference(world, meta, CANARY) else { return Ok(None) };
+    let invalid =
+        |message: &str| Problem::new("metadata.labels[istio.io/use-waypoint-canary]", message);
+    if (&canary.namespace, &canary.name) == (&primary.namespace, &primary.name) {
+        return Err(invalid("is the waypoint itself"));
+    }
+    let weight = canary.by.annotation(CANARY_WEIGHT).and_then(|w| w.parse().ok());
+    let Some(weight @ 0..=100) = weight else {
+        return Err(invalid("needs the annotation istio.io/use-waypoint-canary-weight, 0 to 100"));
+    };
+    let gateway = resolve(world, meta, &canary, Traffic::Service)?;
+    Ok(gateway.map(|gateway| (gateway, weight)))
+}
+
+// === impl World ===
+
+impl World<'_> {
+    /// The network of everything that names none: a label of the root namespace.
+    pub(super) fn network(&self) -> Str {
+        let root = self.inputs.namespace(&self.settings.root_namespace);
+        root.and_then(|n| n.meta.label("topology.istio.io/network")).cloned().unwrap_or_default()
+    }
+}

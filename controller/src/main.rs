@@ -1,0 +1,33 @@
+//! The controller's entry point.
+
+use std::process::ExitCode;
+
+use ambit_controller::config::Args;
+use ambit_controller::{Config, Controller};
+use ambit_lifecycle::Shutdown;
+use ambit_telemetry::Format;
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("controller: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let format = if args.log_json() { Format::Json } else { Format::Text };
+    let (logs, _guard) = ambit_telemetry::init(format, args.log_filter())?;
+    let config = Config::try_from(args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::install()?;
+        let controller = Controller::start(config).await?;
+        controller.run(shutdown, logs).await?;
+        Ok(())
+    })
+}

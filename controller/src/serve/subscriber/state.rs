@@ -1,0 +1,170 @@
+//! One type on one stream: what the client wants, what it has, and whether it has answered.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use ambit_model::Str;
+use ambit_proto::discovery::DeltaDiscoveryRequest;
+use ambit_xds::ResourceType;
+
+use super::{Published, Push};
+use crate::index::{Resource, Resources};
+
+/// Subscribing to this name is subscribing to all.
+const WILDCARD: &str = "*";
+
+#[derive(Debug)]
+pub(super) struct State {
+    wanted: Wanted,
+    /// What the client has, once it has taken in what was sent.
+    has: Resources,
+    /// The push that has not been answered: nonce and generation.
+    unanswered: Option<(String, u64)>,
+    /// The last generation that was compared with what the client has and, where that differed, answered.
+    acked: u64,
+    /// Names to send whether or not they have changed: the client has just asked for them.
+    asked: BTreeSet<Str>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Wanted {
+    All,
+    Named(BTreeSet<Str>),
+}
+
+// === impl State ===
+
+impl State {
+    /// The first request of a stream is always answered, if only with nothing.
+    pub(super) fn first(
+        kind: ResourceType,
+        request: DeltaDiscoveryRequest,
+        published: &Published,
+    ) -> (Self, Push) {
+        let mut wanted = Wanted::Named(BTreeSet::new());
+        if request.resource_names_subscribe.is_empty() {
+            wanted = Wanted::All;
+        }
+        let acked = published.generation.saturating_sub(1);
+        let mut state = Self {
+            wanted,
+            has: Resources::default(),
+            unanswered: None,
+            acked,
+            asked: BTreeSet::new(),
+        };
+        state.resubscribe(&request);
+        state.asked.clear();
+        let resources = published.snapshot.of(kind);
+        let held = request.initial_resource_versions;
+        let news = |r: &&Arc<Resource>| {
+            held.get(&*r.name).is_none_or(|version| *version != r.version_text())
+        };
+        let (changed, mut removed) = match &state.wanted {
+            Wanted::All => (resources.iter().filter(news).cloned().collect(), Vec::new()),
+            Wanted::Named(names) => {
+                let there = names.iter().filter_map(|name| resources.get(name));
+                let missing = names.iter().filter(|name| resources.get(name).is_none());
+                (there.filter(news).cloned().collect(), missing.cloned().collect())
+            }
+        };
+        removed.extend(gone(&held, resources, &removed));
+        state.has = resources.clone();
+        (state, push(kind, published, changed, removed))
+    }
+
+    /// Takes in that the push with this nonce has been answered. False for an answer to something older.
+    pub(super) fn answered(&mut self, nonce: &str) -> bool {
+        match self.unanswered.take() {
+            Some((expected, generation)) if expected == nonce => {
+                self.acked = generation;
+                true
+            }
+            other => {
+                self.unanswered = other;
+                false
+            }
+        }
+    }
+
+    /// Takes in what the client wants from now on.
+    pub(super) fn resubscribe(&mut self, request: &DeltaDiscoveryRequest) {
+        for name in &request.resource_names_subscribe {
+            if name == WILDCARD {
+                if self.wanted != Wanted::All {
+                    self.wanted = Wanted::All;
+                    self.has = Resources::default();
+                }
+                continue;
+            }
+            let name: Str = name.as_str().into();
+            if let Wanted::Named(names) = &mut self.wanted {
+                names.insert(name.clone());
+            }
+            self.asked.insert(name);
+        }
+        for name in &request.resource_names_unsubscribe {
+            match &mut self.wanted {
+                Wanted::All if name == WILDCARD => self.wanted = Wanted::Named(BTreeSet::new()),
+                Wanted::All => {}
+                Wanted::Named(names) => {
+                    names.remove(name.as_str());
+                }
+            }
+        }
+    }
+
+    /// What to send now, if anything: nothing while the last push has not been answered.
+    pub(super) fn push(&mut self, kind: ResourceType, published: &Published) -> Option<Push> {
+        if self.unanswered.is_some() {
+            return None;
+        }
+        let resources = published.snapshot.of(kind);
+        let (mut changed, mut removed) = resources.since(&self.has);
+        if let Wanted::Named(names) = &self.wanted {
+            changed.retain(|resource| names.contains(&resource.name));
+            removed.retain(|name| names.contains(name));
+        }
+        for name in std::mem::take(&mut self.asked) {
+            match resources.get(&name) {
+                Some(resource) if changed.iter().all(|r| r.name != name) => {
+                    changed.push(resource.clone());
+                }
+                None if !removed.contains(&name) => removed.push(name),
+                _ => {}
+            }
+        }
+        self.has = resources.clone();
+        if changed.is_empty() && removed.is_empty() {
+            self.acked = published.generation;
+            return None;
+        }
+        Some(push(kind, published, changed, removed))
+    }
+
+    pub(super) fn sent(&mut self, nonce: String, generation: u64) {
+        self.unanswered = Some((nonce, generation));
+    }
+
+    pub(super) fn acked(&self) -> u64 {
+        self.acked
+    }
+}
+
+/// The names that a reconnecting client has and that are no more.
+fn gone(held: &HashMap<String, String>, resources: &Resources, known: &[Str]) -> Vec<Str> {
+    let gone = held.keys().filter(|name| resources.get(name).is_none());
+    let mut gone: Vec<Str> =
+        gone.map(|name| Str::from(name.as_str())).filter(|name| !known.contains(name)).collect();
+    gone.sort();
+    gone
+}
+
+fn push(
+    kind: ResourceType,
+    published: &Published,
+    resources: Vec<Arc<Resource>>,
+    removed: Vec<Str>,
+) -> Push {
+    Push { kind, generation: published.generation, nonce: String::new(), resources, removed }
+}

@@ -1,0 +1,283 @@
+//! Table tests of the subscriber machine.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use ambit_model::{Action, Authorization, Scope, Workload};
+use ambit_proto::discovery::{DeltaDiscoveryRequest, Node, Status};
+use ambit_xds::encode::Encoded;
+use prost_types::{Struct, Value};
+
+use super::*;
+use crate::index::Snapshot;
+
+use ResourceType::{Address, Authorization as Policy};
+
+/// States of a mesh with these workloads, each `name` or `name=revision`.
+fn state(generation: u64, workloads: &[&str]) -> Published {
+    let mut snapshot = Snapshot::default();
+    for workload in workloads {
+        let (name, revision) = workload.split_once('=').unwrap_or((workload, "1"));
+        let encoded = Encoded::workload(&Workload {
+            uid: name.into(),
+            canonical_revision: revision.into(),
+            ..Workload::default()
+        });
+        snapshot.add(encoded.into());
+    }
+    Published { generation, snapshot, seen: Instant::now() }
+}
+
+fn version(state: &Published, name: &str) -> String {
+    state.snapshot.addresses.get(name).expect("a resource").version_text()
+}
+
+fn caller() -> Caller {
+    Caller {
+        node: "node-a".into(),
+        namespace: "istio-system".into(),
+        service_account: "ztunnel".into(),
+    }
+}
+
+fn first(kind: ResourceType) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        node: Some(Node { id: "ztunnel~1.1.1.1~zt.istio-system~x".into(), ..Node::default() }),
+        type_url: kind.url().into(),
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
+fn holding(held: &[(&str, String)]) -> DeltaDiscoveryRequest {
+    let versions = held.iter().map(|(name, version)| ((*name).to_owned(), version.clone()));
+    DeltaDiscoveryRequest {
+        initial_resource_versions: versions.collect::<HashMap<_, _>>(),
+        ..first(Address)
+    }
+}
+
+fn answer(push: &Push) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        type_url: push.kind.url().into(),
+        response_nonce: push.nonce.clone(),
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
+fn subscribe(add: &[&str], remove: &[&str]) -> DeltaDiscoveryRequest {
+    let names = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+    DeltaDiscoveryRequest {
+        type_url: Address.url().into(),
+        resource_names_subscribe: names(add),
+        resource_names_unsubscribe: names(remove),
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
+/// What a push brings, as `+name` and `-name`.
+fn content(push: &Push) -> Vec<String> {
+    let added = push.resources.iter().map(|r| format!("+{}", r.name));
+    added.chain(push.removed.iter().map(|name| format!("-{name}"))).collect()
+}
+
+/// A subscriber that has taken in the first push of `state`.
+fn synced(state: &Published) -> Subscriber {
+    let mut subscriber = Subscriber::new(caller());
+    let push = request(&mut subscriber, first(Address), state).expect("a push");
+    assert_eq!(request(&mut subscriber, answer(&push), state).map(|p| content(&p)), None);
+    subscriber
+}
+
+fn request(
+    subscriber: &mut Subscriber,
+    request: DeltaDiscoveryRequest,
+    state: &Published,
+) -> Option<Push> {
+    subscriber.request(request, state).expect("accepted").push
+}
+
+#[test]
+fn the_first_request_brings_everything_and_is_answered_even_with_nothing() {
+    let mut subscriber = Subscriber::new(caller());
+    let push = request(&mut subscriber, first(Address), &state(1, &["a", "b"])).unwrap();
+    assert_eq!((content(&push), push.generation), (vec!["+a".into(), "+b".into()], 1));
+    let push = request(&mut subscriber, first(Policy), &state(1, &[])).unwrap();
+    assert_eq!((content(&push), push.kind), (vec![], Policy));
+}
+
+#[test]
+fn who_reconnects_is_sent_what_differs_and_told_what_is_gone() {
+    let old = state(1, &["same", "changed", "gone"]);
+    let new = state(2, &["same", "changed=2", "new"]);
+    let held: Vec<(&str, String)> =
+        ["same", "changed", "gone"].map(|name| (name, version(&old, name))).to_vec();
+    let mut subscriber = Subscriber::new(caller());
+    let push = request(&mut subscriber, holding(&held), &new).unwrap();
+    assert_eq!(content(&push), ["+changed", "+new", "-gone"]);
+    let mut subscriber = Subscriber::new(caller());
+    let push = request(&mut subscriber, holding(&[("same", String::new())]), &new).unwrap();
+    assert_eq!(content(&push), ["+changed", "+new", "+same"], "held without a version");
+}
+
+#[test]
+fn changes_are_pushed_at_once_and_nothing_else() {
+    let mut subscriber = synced(&state(1, &["a", "b"]));
+    let pushes = subscriber.published(&state(2, &["a=2", "c"]));
+    assert_eq!(pushes.iter().map(content).collect::<Vec<_>>(), [["+a", "+c", "-b"]]);
+    let mut subscriber = synced(&state(1, &["a"]));
+    assert!(subscriber.published(&state(2, &["a"])).is_empty());
+    assert_eq!(subscriber.acked(), Some(2), "nothing of it concerned this client");
+}
+
+#[test]
+fn changes_wait_only_for_the_answer_to_the_last_push() {
+    let mut subscriber = synced(&state(1, &["a"]));
+    let push = subscriber.published(&state(2, &["a", "b"])).pop().unwrap();
+    assert!(subscriber.published(&state(3, &["a", "b", "c"])).is_empty());
+    assert!(subscriber.published(&state(4, &["a", "c"])).is_empty());
+    assert_eq!(subscriber.acked(), Some(1));
+    let latest = state(4, &["a", "c"]);
+    let next = request(&mut subscriber, answer(&push), &latest).unwrap();
+    assert_eq!(content(&next), ["+c", "-b"], "coalesced");
+    assert_eq!(subscriber.acked(), Some(2));
+    assert!(request(&mut subscriber, answer(&next), &latest).is_none());
+    assert_eq!(subscriber.acked(), Some(4));
+}
+
+#[test]
+fn an_answer_to_something_older_counts_for_nothing() {
+    let mut subscriber = synced(&state(1, &["a"]));
+    let push = subscriber.published(&state(2, &["b"])).pop().unwrap();
+    let stale = DeltaDiscoveryRequest { response_nonce: "1-1".into(), ..answer(&push) };
+    assert!(request(&mut subscriber, stale, &state(3, &["c"])).is_none());
+    assert_eq!(subscriber.acked(), Some(1));
+}
+
+#[test]
+fn a_refusal_is_told_and_not_repeated() {
+    let mut subscriber = synced(&state(1, &["a"]));
+    let push = subscriber.published(&state(2, &["b"])).pop().unwrap();
+    let detail = Status { code: 3, message: "b: bad\nline".into(), details: vec![] };
+    let refusal = DeltaDiscoveryRequest { error_detail: Some(detail), ..answer(&push) };
+    let reaction = subscriber.request(refusal, &state(2, &["b"])).unwrap();
+    assert_eq!(reaction.refused.as_deref(), Some("b: bad line"));
+    assert!(reaction.push.is_none());
+}
+
+#[test]
+fn types_do_not_wait_for_each_other() {
+    let mut subscriber = synced(&state(1, &["a"]));
+    let held_up = request(&mut subscriber, first(Policy), &state(1, &["a"]));
+    assert!(held_up.is_some(), "not answered");
+    let pushes = subscriber.published(&state(2, &["b"]));
+    assert_eq!(pushes.iter().map(|p| p.kind).collect::<Vec<_>>(), [Address]);
+    assert_eq!(subscriber.acked(), Some(0), "the slower type counts");
+}
+
+#[test]
+fn policies_are_pushed_too() {
+    let mut subscriber = Subscriber::new(caller());
+    let push = request(&mut subscriber, first(Policy), &state(1, &[])).unwrap();
+    request(&mut subscriber, answer(&push), &state(1, &[]));
+    let mut new = state(2, &[]);
+    let policy = Authorization {
+        name: "p".into(),
+        namespace: "ns".into(),
+        scope: Scope::Global,
+        action: Action::Deny,
+        rules: vec![],
+        dry_run: false,
+    };
+    new.snapshot.add(Encoded::authorization(&policy).into());
+    assert_eq!(content(&subscriber.published(&new)[0]), ["+ns/p"]);
+}
+
+#[test]
+fn nonces_are_never_used_twice() {
+    let mut subscriber = Subscriber::new(caller());
+    let a = request(&mut subscriber, first(Address), &state(1, &[])).unwrap();
+    let b = request(&mut subscriber, first(Policy), &state(1, &[])).unwrap();
+    assert_ne!(a.nonce, b.nonce);
+}
+
+#[test]
+fn names_can_be_subscribed_to_one_by_one() {
+    let now = state(1, &["a", "b"]);
+    let mut subscriber = Subscriber::new(caller());
+    // "All, and not all" is how a client says "nothing yet".
+    let nothing = DeltaDiscoveryRequest { node: first(Address).node, ..subscribe(&["*"], &["*"]) };
+    let push = request(&mut subscriber, nothing, &now).unwrap();
+    assert_eq!(content(&push), [""; 0]);
+    assert!(request(&mut subscriber, answer(&push), &now).is_none());
+    let push = request(&mut subscriber, subscribe(&["a", "missing"], &[]), &now).unwrap();
+    assert_eq!(content(&push), ["+a", "-missing"]);
+    request(&mut subscriber, answer(&push), &now);
+    let pushes = subscriber.published(&state(2, &["a", "b=2", "c"]));
+    assert!(pushes.is_empty(), "nobody asked for those");
+    let push = subscriber.published(&state(3, &["a=2", "missing"])).pop().unwrap();
+    assert_eq!(content(&push), ["+a", "+missing"]);
+    request(&mut subscriber, answer(&push), &state(3, &["a=2", "missing"]));
+    request(&mut subscriber, subscribe(&[], &["a"]), &state(3, &["a=2", "missing"]));
+    assert!(subscriber.published(&state(4, &["a=3", "missing"])).is_empty());
+}
+
+#[test]
+fn a_name_that_is_asked_for_again_is_sent_again() {
+    let now = state(1, &["a", "b"]);
+    let mut subscriber = synced(&now);
+    let push = request(&mut subscriber, subscribe(&["a"], &[]), &now).unwrap();
+    assert_eq!(content(&push), ["+a"]);
+    request(&mut subscriber, answer(&push), &now);
+    assert_eq!(content(&subscriber.published(&state(2, &["a", "b", "c"]))[0]), ["+c"], "still all");
+}
+
+#[test]
+fn everything_can_be_asked_for_later() {
+    let now = state(1, &["a", "b"]);
+    let mut subscriber = Subscriber::new(caller());
+    let named = DeltaDiscoveryRequest { node: first(Address).node, ..subscribe(&["a"], &[]) };
+    let push = request(&mut subscriber, named, &now).unwrap();
+    assert_eq!(content(&push), ["+a"]);
+    request(&mut subscriber, answer(&push), &now);
+    let push = request(&mut subscriber, subscribe(&["*"], &[]), &now).unwrap();
+    assert_eq!(content(&push), ["+a", "+b"]);
+}
+
+#[test]
+fn types_that_are_not_served_are_ignored() {
+    let mut subscriber = Subscriber::new(caller());
+    let other =
+        DeltaDiscoveryRequest { type_url: "type.googleapis.com/x".into(), ..first(Address) };
+    assert!(request(&mut subscriber, other, &state(1, &["a"])).is_none());
+    assert_eq!(subscriber.acked(), None);
+}
+
+#[test]
+fn the_client_is_who_its_token_says() {
+    let metadata = |pairs: &[(&str, &str)]| {
+        let text = |v: &str| Value { kind: Some(Kind::StringValue(v.to_owned())) };
+        let fields = pairs.iter().map(|(k, v)| ((*k).to_owned(), text(v))).collect();
+        Some(Struct { fields })
+    };
+    let node = |id: &str, pairs: &[(&str, &str)]| {
+        Some(Node { id: id.into(), cluster: String::new(), metadata: metadata(pairs) })
+    };
+    let id = "ztunnel~1.1.1.1~zt.istio-system~x";
+    let table = [
+        (None, Err(Refusal::NoNode)),
+        (node("", &[("NAMESPACE", "istio-system")]), Err(Refusal::NoNode)),
+        (node(id, &[]), Ok(())),
+        (node("x", &[("NAMESPACE", "istio-system")]), Ok(())),
+        (node("x", &[]), Err(Refusal::OtherNamespace)),
+        (node(id, &[("NAMESPACE", "shop")]), Err(Refusal::OtherNamespace)),
+        (node("ztunnel~1.1.1.1~zt.shop~x", &[]), Err(Refusal::OtherNamespace)),
+        (node(id, &[("SERVICE_ACCOUNT", "ztunnel")]), Ok(())),
+        (node(id, &[("SERVICE_ACCOUNT", "other")]), Err(Refusal::OtherServiceAccount)),
+    ];
+    for (node, expected) in table {
+        let mut subscriber = Subscriber::new(caller());
+        let request = DeltaDiscoveryRequest { node: node.clone(), ..first(Address) };
+        let result = subscriber.request(request, &state(1, &[]));
+        assert_eq!(result.map(|_| ()), expected, "{node:?}");
+    }
+}

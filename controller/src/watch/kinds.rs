@@ -1,0 +1,119 @@
+//! One file per kind: what is read of an object and what is checked.
+
+mod authorization_policy;
+mod endpoint_slice;
+mod gateway;
+mod meta;
+mod namespace;
+mod network;
+mod node;
+mod peer_authentication;
+mod pod;
+mod ports;
+mod service;
+mod service_entry;
+mod unused;
+mod workload_entry;
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Key, Kind, Meta, Object, Problem, Selector};
+
+pub use authorization_policy::{
+    AuthorizationPolicy, Condition, Enforcement, Operation, PolicyAction, Rule, Source,
+};
+pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
+pub use gateway::{AllowedRoutes, Gateway, GatewayAddress, Listener};
+pub use namespace::Namespace;
+pub use node::Node;
+pub use peer_authentication::{MtlsMode, PeerAuthentication};
+pub use pod::{Phase, Pod};
+pub use service::{Service, ServicePort, TargetPort};
+pub use service_entry::{EntryAddress, EntryPort, Resolution, ServiceEntry};
+pub(crate) use unused::is_known_and_unused;
+pub use workload_entry::{EntryHost, EntryWorkload, WorkloadEntry};
+
+/// An object after trimming.
+pub(super) struct Trimmed {
+    /// What it is found by. The name of a policy that has none is made up.
+    pub(super) key: Key,
+    /// The object; absent where it cannot be used.
+    pub(super) object: Option<Object>,
+    /// What is wrong with it, or worth knowing about it.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Reads an object of `kind`.
+pub(super) fn trim(kind: Kind, value: Value) -> Trimmed {
+    let mut problems = Vec::new();
+    let meta = match meta::read(kind, &value) {
+        Ok(meta) => meta,
+        Err(meta::Unusable { guess, problem }) => {
+            problems.push(problem);
+            match guess {
+                Some(meta) if is_policy(kind) => meta,
+                other => {
+                    let meta = other.unwrap_or_default();
+                    let key = Key { kind, namespace: meta.namespace, name: meta.name };
+                    return Trimmed { key, object: None, problems };
+                }
+            }
+        }
+    };
+    let key = Key { kind, namespace: meta.namespace.clone(), name: meta.name.clone() };
+    match object(kind, meta, value, &mut problems) {
+        Ok(object) => Trimmed { key, object: Some(object), problems },
+        Err(problem) => {
+            problems.push(problem);
+            Trimmed { key, object: None, problems }
+        }
+    }
+}
+
+/// Kinds that restrict: one that cannot be understood must not be left out.
+fn is_policy(kind: Kind) -> bool {
+    matches!(kind, Kind::AuthorizationPolicy | Kind::PeerAuthentication)
+}
+
+fn object(
+    kind: Kind,
+    meta: Meta,
+    value: Value,
+    problems: &mut Vec<Problem>,
+) -> Result<Object, Problem> {
+    Ok(match kind {
+        Kind::AuthorizationPolicy => Object::AuthorizationPolicy(Arc::new(
+            authorization_policy::trim(meta, &value, problems),
+        )),
+        Kind::PeerAuthentication => {
+            Object::PeerAuthentication(Arc::new(peer_authentication::trim(meta, &value, problems)))
+        }
+        Kind::EndpointSlice => Object::EndpointSlice(Arc::new(endpoint_slice::trim(meta, value)?)),
+        Kind::Gateway => Object::Gateway(Arc::new(gateway::trim(meta, &value)?)),
+        Kind::Namespace => Object::Namespace(Arc::new(Namespace { meta })),
+        Kind::Node => Object::Node(Arc::new(node::trim(meta))),
+        Kind::Pod => Object::Pod(Arc::new(pod::trim(meta, value)?)),
+        Kind::Service => Object::Service(Arc::new(service::trim(meta, value)?)),
+        Kind::ServiceEntry => Object::ServiceEntry(Arc::new(service_entry::trim(meta, &value)?)),
+        Kind::WorkloadEntry => Object::WorkloadEntry(Arc::new(workload_entry::trim(meta, &value)?)),
+    })
+}
+
+/// `value` as a `T`; the problem names the field.
+fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let field = error.path().to_string();
+        let field = if field == "." { String::new() } else { field };
+        Problem::new(field, error.into_inner())
+    })
+}
+
+/// The part of `value` under `field` as a `T`; an absent part reads as an empty mapping.
+fn part<T: DeserializeOwned>(value: &Value, field: &str) -> Result<T, Problem> {
+    let part = value.get(field).filter(|v| !v.is_null()).cloned();
+    typed(part.unwrap_or_else(|| Value::Object(serde_json::Map::new())))
+        .map_err(|problem| problem.within(field))
+}

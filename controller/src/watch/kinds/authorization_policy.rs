@@ -1,0 +1,117 @@
+//! `AuthorizationPolicy`.
+
+mod raw;
+
+use ambit_model::{ServiceAccountMatch, StringMatch};
+use ipnet::IpNet;
+use serde_json::Value;
+
+use super::meta::RawSelector;
+use super::{Meta, Problem, Selector};
+
+/// An AuthorizationPolicy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuthorizationPolicy {
+    /// Its metadata.
+    pub meta: Meta,
+    /// The workloads it is about; all of its namespace where empty.
+    pub selector: Selector,
+    /// What it means for ztunnels.
+    pub enforcement: Enforcement,
+}
+
+/// What a policy means for ztunnels.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Enforcement {
+    /// Its rules.
+    Rules(PolicyAction, Vec<Rule>),
+    /// It could not be understood, so what it selects is closed.
+    Deny,
+    /// Nothing: it is for waypoints.
+    Waypoint,
+    /// Nothing: its action is none that a ztunnel carries out.
+    Unsupported(&'static str),
+}
+
+/// The actions that a ztunnel carries out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyAction {
+    /// What matches is allowed, and nothing else.
+    Allow,
+    /// What matches is denied.
+    Deny,
+}
+
+/// A rule: any source, any operation, every condition.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rule {
+    /// Where a connection may come from; from anywhere where empty.
+    pub from: Vec<Source>,
+    /// What it may be for; anything where empty.
+    pub to: Vec<Operation>,
+    /// What else has to hold.
+    pub when: Vec<Condition>,
+}
+
+/// A peer.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[allow(missing_docs)]
+pub struct Source {
+    pub principals: Vec<StringMatch>,
+    pub not_principals: Vec<StringMatch>,
+    pub namespaces: Vec<StringMatch>,
+    pub not_namespaces: Vec<StringMatch>,
+    pub service_accounts: Vec<ServiceAccountMatch>,
+    pub not_service_accounts: Vec<ServiceAccountMatch>,
+    pub ips: Vec<IpNet>,
+    pub not_ips: Vec<IpNet>,
+    /// Whether it also looks at what only layer 7 knows.
+    pub layer7: bool,
+}
+
+/// What a connection is for.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[allow(missing_docs)]
+pub struct Operation {
+    pub ports: Vec<u16>,
+    pub not_ports: Vec<u16>,
+    /// Whether it also looks at what only layer 7 knows.
+    pub layer7: bool,
+}
+
+/// A further condition.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Condition {
+    SourceIp(Vec<IpNet>, Vec<IpNet>),
+    SourceNamespace(Vec<StringMatch>, Vec<StringMatch>),
+    SourcePrincipal(Vec<StringMatch>, Vec<StringMatch>),
+    DestinationIp(Vec<IpNet>, Vec<IpNet>),
+    DestinationPort(Vec<u16>, Vec<u16>),
+    /// One that only layer 7 can judge.
+    Layer7,
+}
+
+/// Reads a policy. One that cannot be understood closes what it selects, and the problem says so.
+pub(super) fn trim(meta: Meta, value: &Value, problems: &mut Vec<Problem>) -> AuthorizationPolicy {
+    let readable = problems.is_empty();
+    match raw::read(&meta.namespace, value) {
+        Ok((selector, enforcement)) if readable => {
+            AuthorizationPolicy { meta, selector, enforcement }
+        }
+        result => {
+            problems.extend(result.err());
+            let spec = value.get("spec");
+            let field = |name: &str| spec.and_then(|s| s.get(name)).filter(|v| !v.is_null());
+            if field("targetRefs").or(field("targetRef")).is_some() && field("selector").is_none() {
+                let selector = Selector::default();
+                return AuthorizationPolicy { meta, selector, enforcement: Enforcement::Waypoint };
+            }
+            problems
+                .push(Problem::new("", "everything it selects is denied until this is corrected"));
+            let selector = field("selector").cloned().map(super::typed::<RawSelector>);
+            let selector = selector.and_then(Result::ok).unwrap_or_default().into();
+            AuthorizationPolicy { meta, selector, enforcement: Enforcement::Deny }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The spec of an AuthorizationPolicy as it is written, and its reading. Unknown fields are errors: a misspelt one
+//! would leave a condition out.
+
+use ambit_model::{ServiceAccountMatch, StringMatch};
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Condition, Enforcement, Operation, PolicyAction, Rule, Source};
+use crate::watch::kinds::meta::RawSelector;
+use crate::watch::kinds::{Problem, Selector, network, part, ports};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawSpec {
+    selector: Option<RawSelector>,
+    target_ref: Option<Value>,
+    target_refs: Option<Vec<Value>>,
+    rules: Option<Vec<RawRule>>,
+    action: Option<String>,
+    #[serde(rename = "provider")]
+    _provider: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRule {
+    from: Option<Vec<RawFrom>>,
+    to: Option<Vec<RawTo>>,
+    when: Option<Vec<RawCondition>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFrom {
+    source: RawSource,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTo {
+    operation: RawOperation,
+}
+
+#[derive(Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct RawSource {
+    principals: Vec<String>,
+    not_principals: Vec<String>,
+    request_principals: Vec<String>,
+    not_request_principals: Vec<String>,
+    namespaces: Vec<String>,
+    not_namespaces: Vec<String>,
+    service_accounts: Vec<String>,
+    not_service_accounts: Vec<String>,
+    ip_blocks: Vec<String>,
+    not_ip_blocks: Vec<String>,
+    remote_ip_blocks: Vec<String>,
+    not_remote_ip_blocks: Vec<String>,
+}
+
+#[derive(Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct RawOperation {
+    hosts: Vec<String>,
+    not_hosts: Vec<String>,
+    ports: Vec<String>,
+    not_ports: Vec<String>,
+    methods: Vec<String>,
+    not_methods: Vec<String>,
+    paths: Vec<String>,
+    not_paths: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawCondition {
+    key: String,
+    #[serde(default)]
+    values: Vec<String>,
+    #[serde(default)]
+    not_values: Vec<String>,
+}
+
+/// The selector and the meaning of the policy in `value`.
+pub(super) fn read(namespace: &str, value: &Value) -> Result<(Selector, Enforcement), Problem> {
+    let spec: RawSpec = part(value, "spec")?;
+    let targeted =
+        spec.target_ref.is_some() || spec.target_refs.as_ref().is_some_and(|refs| !refs.is_empty());
+    if targeted && spec.selector.is_some() {
+        return Err(Problem::new("spec.selector", "cannot stand beside targetRefs; keep one"));
+    }
+    let selector = spec.selector.unwrap_or_default().into();
+    if targeted {
+        return Ok((selector, Enforcement::Waypoint));
+    }
+    let action = match spec.action.as_deref() {
+        None | Some("ALLOW") => PolicyAction::Allow,
+        Some("DENY") => PolicyAction::Deny,
+        Some("AUDIT") => return Ok((selector, Enforcement::Unsupported("AUDIT"))),
+        Some("CUSTOM") => return Ok((selector, Enforcement::Unsupported("CUSTOM"))),
+        Some(other) => {
+            let message = format!("{other:?} is none of ALLOW, DENY, AUDIT, CUSTOM");
+            return Err(Problem::new("spec.action", message));
+        }
+    };
+    let rules = spec.rules.unwrap_or_default().into_iter().enumerate().map(|(i, raw)| {
+        rule(namespace, raw).map_err(|problem| problem.within(&format!("spec.rules[{i}]")))
+    });
+    Ok((selector, Enforcement::Rules(action, rules.collect::<Result<_, _>>()?)))
+}
+
+fn rule(namespace: &str, raw: RawRule) -> Result<Rule, Problem> {
+    let from = raw.from.unwrap_or_default().into_iter().enumerate().map(|(i, from)| {
+        source(namespace, from.source).map_err(|p| p.within(&format!("from[{i}].source")))
+    });
+    let to = raw.to.unwrap_or_default().into_iter().enumerate().map(|(i, to)| {
+        operation(to.operation).map_err(|p| p.within(&format!("to[{i}].operation")))
+    });
+    let when = raw
+        .when
+        .unwrap_or_default()
+        .into_iter()
+        .enumerate()
+        .map(|(i, raw)| condition(raw).map_err(|p| p.within(&format!("when[{i}]"))));
+    Ok(Rule {
+        from: from.collect::<Result<_, _>>()?,
+        to: to.collect::<Result<_, _>>()?,
+        when: when.collect::<Result<_, _>>()?,
+    })
+}
+
+fn source(namespace: &str, raw: RawSource) -> Result<Source, Problem> {
+    if raw == RawSource::default() {
+        return Err(Problem::new("", "says nothing; leave it out to mean every source"));
+    }
+    let layer7 = !(raw.request_principals.is_empty()
+        && raw.not_request_principals.is_empty()
+        && raw.remote_ip_blocks.is_empty()
+        && raw.not_remote_ip_blocks.is_empty());
+    let accounts = |field: &str, list: &[String]| service_accounts(namespace, field, list);
+    Ok(Source {
+        principals: strings("principals", &raw.principals)?,
+        not_principals: strings("notPrincipals", &raw.not_principals)?,
+        namespaces: strings("namespaces", &raw.namespaces)?,
+        not_namespaces: strings("notNamespaces", &raw.not_namespaces)?,
+        service_accounts: accounts("serviceAccounts", &raw.service_accounts)?,
+        not_service_accounts: accounts("notServiceAccounts", &raw.not_service_accounts)?,
+        ips: nets("ipBlocks", &raw.ip_blocks)?,
+        not_ips: nets("notIpBlocks", &raw.not_ip_blocks)?,
+        layer7,
+    })
+}
+
+fn operation(raw: RawOperation) -> Result<Operation, Problem> {
+    if raw == RawOperation::default() {
+        return Err(Problem::new("", "says nothing; leave it out to mean every operation"));
+    }
+    let (ports, not_ports) = (numbers("ports", &raw.ports)?, numbers("notPorts", &raw.not_ports)?);
+    let layer7 = raw
+        != RawOperation {
+            ports: raw.ports.clone(),
+            not_ports: raw.not_ports.clone(),
+            ..RawOperation::default()
+        };
+    Ok(Operation { ports, not_ports, layer7 })
+}
+
+fn condition(raw: RawCondition) -> Result<Condition, Problem> {
+    if raw.values.is_empty() && raw.not_values.is_empty() {
+        return Err(Problem::new("values", "neither values nor notValues are given"));
+    }
+    let (values, not) = (("values", &raw.values[..]), ("notValues", &raw.not_values[..]));
+    let texts = || Ok((strings(values.0, values.1)?, strings(not.0, not.1)?));
+    let ranges = || Ok((nets(values.0, values.1)?, nets(not.0, not.1)?));
+    Ok(match raw.key.as_str() {
+        "source.ip" => ranges().map(|(v, n)| Condition::SourceIp(v, n))?,
+        "destination.ip" => ranges().map(|(v, n)| Condition::DestinationIp(v, n))?,
+        "source.namespace" => texts().map(|(v, n)| Condition::SourceNamespace(v, n))?,
+        "source.principal" => texts().map(|(v, n)| Condition::SourcePrincipal(v, n))?,
+        "destination.port" => {
+            Condition::DestinationPort(numbers(values.0, values.1)?, numbers(not.0, not.1)?)
+        }
+        _ => Condition::Layer7,
+    })
+}
+
+/// `*` is any non-empty string, `*x` a suffix, `x*` a prefix; anything else is the whole string.
+fn strings(field: &str, list: &[String]) -> Result<Vec<StringMatch>, Problem> {
+    list.iter()
+        .enumerate()
+        .map(|(i, text)| match text.as_str() {
+            "" => Err(Problem::new(format!("{field}[{i}]"), "is empty")),
+            "*" => Ok(StringMatch::Presence()),
+            text => Ok(match (text.strip_prefix('*'), text.strip_suffix('*')) {
+                (Some(suffix), _) => StringMatch::Suffix(suffix.into()),
+                (None, Some(prefix)) => StringMatch::Prefix(prefix.into()),
+                (None, None) => StringMatch::Exact(text.into()),
+            }),
+        })
+        .collect()
+}
+
+/// `namespace/name`, or a name in the policy's own namespace.
+fn service_accounts(
+    namespace: &str,
+    field: &str,
+    list: &[String],
+) -> Result<Vec<ServiceAccountMatch>, Problem> {
+    list.iter()
+        .enumerate()
+        .map(|(i, text)| {
+            let (namespace, name) = text.split_once('/').unwrap_or((namespace, text));
+            if namespace.is_empty() || name.is_empty() || name.contains('/') || text.contains('*') {
+                let message = format!("{text:?} is not of the form namespace/name or name");
+                return Err(Problem::new(format!("{field}[{i}]"), message));
+            }
+            Ok(ServiceAccountMatch { namespace: namespace.into(), service_account: name.into() })
+        })
+        .collect()
+}
+
+fn nets(field: &str, list: &[String]) -> Result<Vec<IpNet>, Problem> {
+    list.iter()
+        .enumerate()
+        .map(|(i, text)| match text.parse::<IpNet>() {
+            Ok(net) => Ok(net.trunc()),
+            Err(_) => network::ip(&format!("{field}[{i}]"), text).map(IpNet::from),
+        })
+        .collect()
+}
+
+fn numbers(field: &str, list: &[String]) -> Result<Vec<u16>, Problem> {
+    list.iter()
+        .enumerate()
+        .map(|(i, text)| {
+            let field = format!("{field}[{i}]");
+            let invalid = |_| Problem::new(&field, format!("{text:?} is not a port"));
+            ports::port(&field, text.parse().map_err(invalid)?)
+        })
+        .collect()
+}

@@ -1,0 +1,223 @@
+//! One running sandbox on this machine: its name, its run directory, and the sweeping up after one that crashed.
+//!
+//! `/run/ambit/<instance>/` belongs to whoever holds the lock on its `lock` file. A directory whose lock is free was
+//! left by a crash; `namespaces` in it names what to sweep. Namespaces themselves are held by threads of the sandbox
+//! (see [`crate::room`]) and vanish with it; what can stay are files, links in `/run/netns`, and processes that made
+//! themselves independent.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ambit_net::NetNsId;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::error::{Error, IoContext};
+
+/// Where run directories are made.
+pub const RUN_ROOT: &str = "/run/ambit";
+/// Where `ip netns` looks for namespaces by name.
+const NETNS_DIR: &str = "/run/netns";
+/// Names the instance in the environment of every process that a sandbox starts.
+pub(crate) const MARKER: &str = "AMBIT_SANDBOX";
+/// How long killed processes have to disappear.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+
+/// A sandbox's name and run directory, held while the value lives and gone afterwards.
+#[derive(Debug)]
+pub struct Instance {
+    name: String,
+    dir: PathBuf,
+    _lock: Flock<File>,
+}
+
+// === impl Instance ===
+
+impl Instance {
+    /// Sweeps what crashed instances left, and takes `name`.
+    ///
+    /// # Errors
+    /// The name is taken by a live instance, or is none (1 to 20 lower-case letters, digits, `-`); no permission.
+    pub fn take(name: &str) -> Result<Self, Error> {
+        let valid = (1..=20).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !name.starts_with('-');
+        if !valid {
+            return Err(Error::InstanceName(name.to_owned()));
+        }
+        sweep_crashed(Path::new(RUN_ROOT));
+        let dir = Path::new(RUN_ROOT).join(name);
+        loop {
+            fs::create_dir_all(&dir).doing("create", &dir)?;
+            let path = dir.join("lock");
+            let file =
+                OpenOptions::new().create(true).append(true).open(&path).doing("open", &path)?;
+            let Ok(mut lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
+                return Err(Error::InstanceTaken(name.to_owned()));
+            };
+            // A sweeper may have removed the file between our opening and locking it.
+            let same = fs::metadata(&path)
+                .is_ok_and(|there| lock.metadata().is_ok_and(|ours| ours.ino() == there.ino()));
+            if same {
+                let _ = writeln!(lock, "{}", std::process::id());
+                return Ok(Self { name: name.to_owned(), dir, _lock: lock });
+            }
+        }
+    }
+
+    /// The instance's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The run directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The name of a namespace of this instance.
+    pub(crate) fn netns_name(&self, part: &str) -> String {
+        format!("ambit-{}-{part}", self.name)
+    }
+
+    /// Writes down a namespace, before anything runs in it, and gives it its name for `ip netns`.
+    pub(crate) fn record(&self, part: &str, id: NetNsId, path: &Path) -> Result<(), Error> {
+        let list = self.dir.join("namespaces");
+        let mut file =
+            OpenOptions::new().create(true).append(true).open(&list).doing("open", &list)?;
+        writeln!(file, "{} {}", id.dev, id.inode).doing("write", &list)?;
+        fs::create_dir_all(NETNS_DIR).doing("create", Path::new(NETNS_DIR))?;
+        let link = Path::new(NETNS_DIR).join(self.netns_name(part));
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(path, &link).doing("create", &link)
+    }
+
+    /// Takes a namespace's name away.
+    pub(crate) fn forget(&self, part: &str) {
+        let _ = fs::remove_file(Path::new(NETNS_DIR).join(self.netns_name(part)));
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        sweep(&self.name, &self.dir);
+    }
+}
+
+/// Sweeps every instance under `root` that nobody holds.
+fn sweep_crashed(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let dir = entry.path();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Ok(file) = File::open(dir.join("lock")) else {
+            continue;
+        };
+        if let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            tracing::info!(instance = name, "sweeping up after a sandbox that crashed");
+            sweep(&name, &dir);
+        }
+    }
+}
+
+/// Removes all that an instance can leave: processes, names of namespaces, files.
+fn sweep(name: &str, dir: &Path) {
+    let namespaces = recorded(&dir.join("namespaces"));
+    let marker = format!("{MARKER}={name}");
+    // Only a process that carries our mark is ours: a namespace's number may be in use again.
+    kill_all(|pid| {
+        netns_of(pid).is_some_and(|id| namespaces.contains(&id)) && has_environment(pid, &marker)
+    });
+    let prefix = format!("ambit-{name}-");
+    for entry in fs::read_dir(NETNS_DIR).into_iter().flatten().flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with(&prefix);
+        // An instance `a` must not sweep the links of an instance `a-b`.
+        if ours && fs::metadata(entry.path()).map_or(true, |at| namespaces.contains(&id_of(&at))) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    let _ = fs::remove_dir(NETNS_DIR);
+    if let Err(error) = fs::remove_dir_all(dir) {
+        tracing::warn!(dir = %dir.display(), %error, "cannot remove the run directory: remove it by hand");
+    }
+    let _ = fs::remove_dir(RUN_ROOT);
+}
+
+fn recorded(list: &Path) -> HashSet<NetNsId> {
+    let text = fs::read_to_string(list).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| {
+            let (dev, inode) = line.split_once(' ')?;
+            Some(NetNsId { dev: dev.parse().ok()?, inode: inode.parse().ok()? })
+        })
+        .collect()
+}
+
+/// Kills every process inside `namespaces`, and returns when they are gone or will not go.
+pub(crate) fn kill_inside(namespaces: &[NetNsId]) {
+    kill_all(|pid| netns_of(pid).is_some_and(|id| namespaces.contains(&id)));
+}
+
+fn kill_all(condemned: impl Fn(Pid) -> bool) {
+    let deadline = Instant::now() + KILL_LIMIT;
+    loop {
+        let found: Vec<Pid> = processes().filter(|pid| condemned(*pid)).collect();
+        if found.is_empty() || Instant::now() > deadline {
+            return;
+        }
+        for pid in found {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Every process but this one.
+fn processes() -> impl Iterator<Item = Pid> {
+    let own = std::process::id();
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(move |pid| *pid != own)
+        .filter_map(|pid| Some(Pid::from_raw(i32::try_from(pid).ok()?)))
+        // One that has ended and waits for its parent has no namespaces any more, and cannot be killed.
+        .filter(|pid| netns_of(*pid).is_some())
+}
+
+fn netns_of(pid: Pid) -> Option<NetNsId> {
+    fs::metadata(format!("/proc/{pid}/ns/net")).ok().map(|metadata| id_of(&metadata))
+}
+
+fn id_of(metadata: &fs::Metadata) -> NetNsId {
+    NetNsId { dev: metadata.dev(), inode: metadata.ino() }
+}
+
+fn has_environment(pid: Pid, entry: &str) -> bool {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|variable| variable == entry.as_bytes())
+}
+
+/// Whether the machine allows what a sandbox needs: the `Ok` of tests that run only where it does.
+///
+/// # Errors
+/// What is missing and how to get it.
+pub fn supported() -> Result<(), Error> {
+    let probe = std::thread::spawn(|| nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET));
+    match probe.join() {
+        Ok(Ok(())) => {}
+        Ok(Err(errno)) => return Err(Error::namespaces(errno.into())),
+        Err(_) => return Err(Error::namespaces(io::Error::other("thread panicked"))),
+    }
+    for (program, package) in [("ip", "iproute2"), ("nft", "nftables"), ("setpriv", "util-linux")] {
+        if crate::room::find_program(program.as_ref()).is_none() {
+            return Err(Error::Program { program, package });
+        }
+    }
+    Ok(())
+}

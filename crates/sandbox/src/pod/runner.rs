@@ -1,0 +1,316 @@
+//! One pod's life: enrolled in the mesh, started, watched, ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1 as k8s;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+use super::container::{Container, News, RestartPolicy, State, Stop, pause};
+use super::launch::{Images, PodFacts, launch};
+use super::log::Log;
+use super::process::Program;
+use super::status::{ContainerStatus, Mesh, PodStatus};
+use super::volumes::PodDir;
+use crate::cluster::{Objects, PodKey, PodPlan};
+use crate::mesh::{Agent, Enrolment};
+use crate::room::Room;
+use crate::topology::{NodeNet, PodNet};
+
+/// All that a pod needs to run.
+pub(crate) struct Runner {
+    pub(crate) plan: PodPlan,
+    pub(crate) facts: PodFacts,
+    pub(crate) net: Arc<PodNet>,
+    pub(crate) node: Arc<NodeNet>,
+    pub(crate) dir: PodDir,
+    pub(crate) instance: String,
+    pub(crate) images: Arc<Images>,
+    /// The objects in force: what the pod refers to is looked up when it is needed.
+    pub(crate) objects: watch::Receiver<Arc<Objects>>,
+    /// Who captures its traffic; `None` where there is no mesh.
+    pub(crate) agent: Option<Arc<Agent>>,
+    /// Whether it should be captured.
+    pub(crate) enrol: watch::Receiver<bool>,
+    pub(crate) stop: Stop,
+    pub(crate) reports: mpsc::Sender<(PodKey, String, Report)>,
+    pub(crate) inside: Inside,
+}
+
+/// The way into a pod's containers, for commands and logs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inside(Arc<Mutex<Vec<(String, Program, Log)>>>);
+
+/// What a pod tells.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Report {
+    Status(PodStatus),
+    Restarted {
+        container: String,
+        reason: String,
+    },
+    /// Something keeps it from starting or from being captured.
+    Problem(String),
+    /// Nothing of it runs any more.
+    Gone,
+}
+
+// === impl Inside ===
+
+impl Inside {
+    /// A container's program, the first one's if none is named.
+    pub(crate) fn program(&self, container: Option<&str>) -> Option<Program> {
+        let containers = self.0.lock();
+        let mut found =
+            containers.iter().filter(|(name, ..)| container.is_none_or(|of| of == name));
+        found.next().map(|(_, program, _)| program.clone())
+    }
+
+    /// What all containers wrote.
+    pub(crate) fn logs(&self) -> String {
+        self.0.lock().iter().map(|(.., log)| log.text()).collect()
+    }
+
+    fn last_words(&self, container: usize) -> String {
+        self.0.lock().get(container).map(|(.., log)| log.last_words()).unwrap_or_default()
+    }
+}
+
+// === impl Runner ===
+
+impl Runner {
+    /// Runs the pod until it is stopped; the last report is [`Report::Gone`].
+    pub(crate) async fn run(self) {
+        let (mesh, watched) = watch::channel(Mesh::Out);
+        let mut status = tokio::select! {
+            status = self.keep_running(watched) => status,
+            () = self.keep_enrolled(&mesh) => PodStatus::default(),
+        };
+        if *mesh.borrow() != Mesh::Out {
+            self.leave().await;
+            status.mesh = Mesh::Out;
+            self.report(Report::Status(status)).await;
+        }
+        // A pod whose containers have all ended for good stays, as on a cluster, until it is deleted.
+        self.stop.token.cancelled().await;
+        self.inside.0.lock().clear();
+        self.report(Report::Gone).await;
+    }
+
+    /// Takes the pod, which runs no more, out of the mesh.
+    async fn leave(&self) {
+        if let Some(agent) = &self.agent
+            && let Err(problem) = agent.remove(&self.facts.uid, false).await
+        {
+            self.report(Report::Problem(problem)).await;
+        }
+    }
+
+    async fn report(&self, report: Report) {
+        let _ = self.reports.send((self.plan.key.clone(), self.facts.uid.clone(), report)).await;
+    }
+
+    /// Brings the pod into the mesh, and out of it, as is asked for.
+    async fn keep_enrolled(&self, mesh: &watch::Sender<Mesh>) {
+        let Some(agent) = &self.agent else { return std::future::pending().await };
+        let mut enrol = self.enrol.clone();
+        let mut failures = 0;
+        loop {
+            let wanted = *enrol.borrow_and_update();
+            let current = *mesh.borrow();
+            let result = match (wanted, current) {
+                (true, Mesh::Out | Mesh::Pending) => {
+                    let _ = mesh.send_replace(Mesh::Pending);
+                    agent.add(&self.enrolment()).await.map(|()| Mesh::In)
+                }
+                (false, Mesh::In | Mesh::Pending) => {
+                    agent.remove(&self.facts.uid, true).await.map(|()| Mesh::Out)
+                }
+                (_, settled) => Ok(settled),
+            };
+            match result {
+                Ok(state) => {
+                    failures = 0;
+                    let _ = mesh.send_replace(state);
+                    if enrol.changed().await.is_err() {
+                        return std::future::pending().await;
+                    }
+                }
+                Err(problem) => {
+                    if failures == 0 {
+                        self.report(Report::Problem(problem)).await;
+                    }
+                    sleep(pause(failures)).await;
+                    failures += 1;
+                }
+            }
+        }
+    }
+
+    fn enrolment(&self) -> Enrolment {
+        let facts = &self.facts;
+        let names = [&*facts.uid, &*facts.name, &*facts.namespace, &*facts.service_account];
+        let paths = (self.net.room().path().to_owned(), self.dir.resolv_conf());
+        Enrolment::new(names, paths, &facts.annotations)
+    }
+
+    /// Starts the containers when the pod is where it should be, and reports on them; ends when they have.
+    async fn keep_running(&self, mut mesh: watch::Receiver<Mesh>) -> PodStatus {
+        let mut status = PodStatus { containers: self.initial(), ..PodStatus::default() };
+        let stopped = self.stop.token.cancelled();
+        tokio::pin!(stopped);
+        if self.agent.is_some() && *self.enrol.borrow() {
+            tokio::select! {
+                _ = mesh.wait_for(|mesh| *mesh == Mesh::In) => {}
+                () = &mut stopped => return status,
+            }
+        }
+        let containers = tokio::select! {
+            containers = self.furnished(&mut status) => containers,
+            () = &mut stopped => return status,
+        };
+        let (tell, mut news) = mpsc::channel(64);
+        for (index, container) in containers.into_iter().enumerate() {
+            tokio::spawn(relay(index, container, self.stop.clone(), tell.clone()));
+        }
+        drop(tell);
+        status.mesh = *mesh.borrow_and_update();
+        self.report(Report::Status(status.clone())).await;
+        loop {
+            tokio::select! {
+                heard = news.recv() => match heard {
+                    None => break,
+                    Some((index, heard)) => self.heard(&mut status, index, heard).await,
+                },
+                Ok(()) = mesh.changed() => {
+                    status.mesh = *mesh.borrow_and_update();
+                    self.report(Report::Status(status.clone())).await;
+                }
+            }
+        }
+        status
+    }
+
+    async fn heard(&self, status: &mut PodStatus, index: usize, news: News) {
+        let before = status.clone();
+        status.note(index, &news);
+        if let News::Restarts { reason } = news {
+            let container = self.plan.spec.containers.get(index).map(|of| of.name.clone());
+            let words = self.inside.last_words(index);
+            let reason = if words == "none" { reason } else { format!("{reason}: {words}") };
+            let container = container.unwrap_or_default();
+            self.report(Report::Restarted { container, reason }).await;
+        }
+        if *status != before {
+            self.report(Report::Status(status.clone())).await;
+        }
+    }
+
+    fn initial(&self) -> Vec<ContainerStatus> {
+        let status = |container: &k8s::Container| ContainerStatus {
+            name: container.name.clone(),
+            image: container.image.clone().unwrap_or_default(),
+            state: State::Waiting { reason: "it has not been started yet".to_owned() },
+            ready: false,
+            restarts: 0,
+        };
+        self.plan.spec.containers.iter().map(status).collect()
+    }
+
+    /// Makes the containers, after the init containers have run; tries again while something is missing.
+    async fn furnished(&self, status: &mut PodStatus) -> Vec<Container> {
+        let mut failures = 0;
+        loop {
+            let problem = match self.furnish().await {
+                Ok(containers) => {
+                    status.obstacle = None;
+                    return containers;
+                }
+                Err(problem) => problem,
+            };
+            if status.obstacle.as_ref() != Some(&problem) {
+                self.report(Report::Problem(problem.clone())).await;
+                status.obstacle = Some(problem);
+                self.report(Report::Status(status.clone())).await;
+            }
+            sleep(pause(failures)).await;
+            failures += 1;
+        }
+    }
+
+    async fn furnish(&self) -> Result<Vec<Container>, String> {
+        let spec = &self.plan.spec;
+        for (index, container) in spec.init_containers.iter().flatten().enumerate() {
+            let program = self.program(container, &format!("spec.initContainers[{index}]"))?;
+            let log = Log::default();
+            let mut child = program.start(&log)?;
+            let status = child.wait().await.map_err(|error| error.to_string())?;
+            if !status.success() {
+                let (name, words) = (&container.name, log.last_words());
+                return Err(format!("init container {name} failed with {status}: {words}"));
+            }
+        }
+        let mut containers = Vec::new();
+        let mut inside = Vec::new();
+        for (index, container) in spec.containers.iter().enumerate() {
+            let program = self.program(container, &format!("spec.containers[{index}]"))?;
+            let log = Log::default();
+            inside.push((container.name.clone(), program.clone(), log.clone()));
+            containers.push(Container {
+                program,
+                policy: RestartPolicy::parse(spec.restart_policy.as_deref()),
+                readiness: container.readiness_probe.clone(),
+                liveness: container.liveness_probe.clone(),
+                ports: named_ports(container),
+                node: self.node.clone(),
+                ip: self.net.ip(),
+                log,
+            });
+        }
+        *self.inside.0.lock() = inside;
+        Ok(containers)
+    }
+
+    /// What to start for a container, and the room to start it in.
+    fn program(&self, container: &k8s::Container, field: &str) -> Result<Program, String> {
+        let objects = self.objects.borrow().clone();
+        let spec = &self.plan.spec;
+        let launch = launch(container, spec, &self.facts, (&self.images, &objects))
+            .map_err(|problem| format!("{field}.{problem}"))?;
+        let furniture = self
+            .dir
+            .furniture(spec, container, &self.facts.hostname, (&self.facts.namespace, &objects))
+            .map_err(|problem| format!("{field}: {problem}"))?;
+        let room = Room::inside(&self.instance, self.net.room().netns(), || furniture.arrange())
+            .map_err(|error| format!("{field}: {}", error.line()))?;
+        Ok(Program { launch: Arc::new(launch), room: Arc::new(room) })
+    }
+}
+
+/// Runs a container and passes its news on with its index.
+async fn relay(index: usize, container: Container, stop: Stop, tell: mpsc::Sender<(usize, News)>) {
+    let (sender, mut news) = mpsc::channel(8);
+    let life = tokio::spawn(container.live(stop, sender));
+    while let Some(heard) = news.recv().await {
+        if tell.send((index, heard)).await.is_err() {
+            break;
+        }
+    }
+    let _ = life.await;
+}
+
+/// A container's ports by name.
+pub(crate) fn named_ports(container: &k8s::Container) -> Vec<(String, u16)> {
+    let named = |port: &k8s::ContainerPort| {
+        Some((port.name.clone()?, u16::try_from(port.container_port).ok()?))
+    };
+    container.ports.iter().flatten().filter_map(named).collect()
+}
+
+/// How long a pod's processes may take to end (`terminationGracePeriodSeconds`).
+pub(crate) fn grace(spec: &k8s::PodSpec) -> Duration {
+    let seconds = spec.termination_grace_period_seconds.unwrap_or(30);
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(30).min(3600))
+}

@@ -1,0 +1,84 @@
+//! What the client hands out: decoded changes, refusals and the end of the first synchronisation.
+
+use ambit_model::{Authorization, Service, Str, Workload};
+
+/// A resource type the client subscribes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ResourceType {
+    /// Workloads and services, `istio.workload.Address`.
+    Address,
+    /// Authorization policies, `istio.security.Authorization`.
+    Authorization,
+}
+
+/// What the client tells its owner, in the order in which it has to be applied.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The content of one response.
+    Batch(Batch),
+    /// The first response for this type has been handed out, so everything of the type is known. Comes once for each
+    /// type in a client's life, right after the batch that completes it; the last known state stays valid across
+    /// reconnects.
+    Synced(ResourceType),
+}
+
+/// The content of one response.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Changes to apply in order, in one go.
+    pub updates: Vec<Change>,
+    /// Resources that were refused; the control plane has been told. What was known of them before stays.
+    pub rejected: Vec<Rejected>,
+}
+
+/// One change to the known state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A workload is new or replaced; its key is `uid`.
+    Workload(Box<Workload>),
+    /// A service is new or replaced; its key is [`Service::key`].
+    Service(Box<Service>),
+    /// A policy is new or replaced; its key is [`Authorization::key`]. A policy that is malformed and of which no
+    /// earlier version is known arrives here as one that denies everything in its scope, and is listed in
+    /// [`Batch::rejected`] as well.
+    Authorization(Box<Authorization>),
+    /// A resource is gone. It may never have been known.
+    Removed {
+        /// The type of the resource.
+        kind: ResourceType,
+        /// A workload's uid or a service's `namespace/hostname` (which has exactly one slash) for
+        /// [`ResourceType::Address`]; `namespace/name` for [`ResourceType::Authorization`].
+        name: Str,
+    },
+}
+
+/// A refused resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The type of the resource.
+    pub kind: ResourceType,
+    /// Its name as the control plane gave it.
+    pub name: Str,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+// === impl ResourceType ===
+
+impl ResourceType {
+    /// Every type, in the order in which they are subscribed to.
+    pub const ALL: [Self; 2] = [Self::Address, Self::Authorization];
+
+    /// The type's URL on the wire.
+    pub fn url(self) -> &'static str {
+        match self {
+            Self::Address => ambit_proto::ADDRESS_TYPE,
+            Self::Authorization => ambit_proto::AUTHORIZATION_TYPE,
+        }
+    }
+
+    /// The type with this URL, if it is one of ours.
+    pub fn from_url(url: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.url() == url)
+    }
+}
