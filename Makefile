@@ -28,7 +28,8 @@ tests: ## unit tests, and real programs through the mesh
 	@tests/need.sh nft:nftables iptables:iptables ip:iproute2 setpriv:util-linux openssl:openssl curl:curl \
 		dig:bind9-dnsutils tcpdump:tcpdump nc:netcat-openbsd nginx:nginx-light redis-server:redis-server \
 		redis-benchmark:redis-tools postgres:postgresql pgbench:postgresql sshd:openssh-server \
-		ssh:openssh-client python3:python3 perl:perl
+		ssh:openssh-client python3:python3 perl:perl socat:socat mount:mount \
+		/usr/lib/python3/dist-packages/grpc/__init__.py:python3-grpcio
 	$(CARGO) build --workspace --all-targets --locked
 	$(CARGO) test --workspace --locked
 

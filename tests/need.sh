@@ -5,6 +5,7 @@ PATH=$PATH:/usr/sbin:/sbin
 missing=
 for pair in "$@"; do
   program=${pair%%:*}
+  [ -e "$program" ] && continue
   # PostgreSQL's own programs are not on the PATH.
   command -v "$program" >/dev/null 2>&1 && continue
   ls /usr/lib/postgresql/*/bin/"$program" >/dev/null 2>&1 && continue

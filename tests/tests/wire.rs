@@ -10,6 +10,7 @@ mod outbound;
 mod pool;
 mod revocation;
 mod same_node;
+mod settings;
 
 use ambit_model::{
     GatewayAddress, GatewayDestination, LocalState, NamespacedHostname, Service, Workload,

@@ -26,7 +26,7 @@ pub(crate) async fn accept(
                 Ok((tcp, peer)) => handle(tcp, canonical(peer)),
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection, trying again in {BACKOFF:?}");
+                    tracing::warn!(%error, "cannot accept a connection, trying again in {BACKOFF:?}; raise the limit of descriptors if that is what is missing");
                     tokio::time::sleep(BACKOFF).await;
                 }
             },

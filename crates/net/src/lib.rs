@@ -13,6 +13,7 @@
 mod address;
 mod chunk;
 mod connect;
+mod limits;
 mod listen;
 mod netns;
 mod packet;
@@ -24,6 +25,7 @@ mod testing;
 pub use address::{canonical, canonical_ip, original_dst};
 pub use chunk::{read_chunk, write_all_bytes};
 pub use connect::{ConnectError, ConnectOptions, connect};
+pub use limits::raise_descriptor_limit;
 pub use listen::{ListenOptions, Listener, Transparent, bind_udp, listen};
 pub use netns::{NetNs, NetNsId};
 pub use packet::{PacketSocket, ReceivedPacket};

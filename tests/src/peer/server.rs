@@ -24,6 +24,7 @@ pub struct Peer {
     seen: Arc<Mutex<Vec<Seen>>>,
     failed: Arc<Mutex<Vec<TlsError>>>,
     connections: Arc<AtomicUsize>,
+    ended: Arc<AtomicUsize>,
 }
 
 /// One CONNECT as the peer saw it.
@@ -122,22 +123,34 @@ impl Peer {
             Ok(tls) => tls,
             Err(error) => return self.failed.lock().expect("no panic").push(error),
         };
-        let client = peer_identity(tls.get_ref().1);
-        let connection = self.connections.fetch_add(1, Ordering::SeqCst) + 1;
-        let Ok(mut server) = Server::handshake(tls, config).await else { return };
+        let (source, destination) = ends;
+        let seen = Seen {
+            connection: self.connections.fetch_add(1, Ordering::SeqCst) + 1,
+            destination,
+            source,
+            client: peer_identity(tls.get_ref().1),
+            authority: String::new(),
+            headers: HeaderMap::new(),
+        };
+        if let Ok(server) = Server::handshake(tls, config).await {
+            self.requests(server, &seen, serve).await;
+        }
+        self.ended.fetch_add(1, Ordering::SeqCst);
+    }
+
+    async fn requests<IO, F>(
+        &self,
+        mut server: Server<IO>,
+        of: &Seen,
+        serve: impl Fn(Connect) -> F,
+    ) where
+        IO: AsyncRead + AsyncWrite + Unpin,
+        F: Future<Output = ()> + Send + 'static,
+    {
         while let Some(Ok(connect)) = server.next().await {
             let authority = connect.authority().map_or_else(|e| e.to_string(), |a| a.to_string());
-            let (source, destination) = ends;
-            let headers = connect.headers().clone();
-            let client = client.clone();
-            self.seen.lock().expect("no panic").push(Seen {
-                connection,
-                destination,
-                source,
-                client,
-                authority,
-                headers,
-            });
+            let seen = Seen { authority, headers: connect.headers().clone(), ..of.clone() };
+            self.seen.lock().expect("no panic").push(seen);
             tokio::spawn(serve(connect));
         }
     }
@@ -171,6 +184,11 @@ impl Peer {
     /// How many TLS connections there have been.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many of them have ended.
+    pub fn ended(&self) -> usize {
+        self.ended.load(Ordering::SeqCst)
     }
 }
 

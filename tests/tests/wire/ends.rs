@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use ambit_tests::{Mesh, missing, soon};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -76,5 +77,39 @@ async fn every_way_carries_ends_as_they_are() {
         half_close(swapped(connected(&mesh, from, to, &app).await)).await;
         reset(connected(&mesh, from, to, &app).await).await;
         reset(swapped(connected(&mesh, from, to, &app).await)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_policy_cuts_off_is_reset_at_both_ends() {
+    if missing(&[]).is_some() {
+        return;
+    }
+    let mut mesh = Mesh::builder()
+        .pod("client", "n1")
+        .plain_pod("stranger", "n1")
+        .pod("beside", "n1")
+        .pod("server", "n2")
+        .start()
+        .await;
+    let mut open = Vec::new();
+    for (way, from, to) in [
+        ("HBONE", "client", "server"),
+        ("local", "client", "beside"),
+        ("into the mesh", "stranger", "server"),
+    ] {
+        let app = mesh.listen(to, if way == "HBONE" { 8080 } else { 8081 });
+        let to = SocketAddr::new(mesh.at(to, 0).ip(), app.local_addr().unwrap().port());
+        open.push((way, connected(&mesh, from, to, &app).await));
+    }
+    let nobody = json!({
+        "name": "nobody", "namespace": "default", "scope": "Namespace", "action": "Allow", "rules": [],
+    });
+    mesh.update(|state| state.policies.push(serde_json::from_value(nobody).unwrap())).await;
+    for (way, ends) in open {
+        for mut end in ends {
+            let error = soon(end.read_u8()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{way}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ambit_model::Identity;
-use ambit_tests::{Answer, Caller, Mesh, eventually, identity, missing, soon};
+use ambit_tests::{Answer, Caller, Mesh, identity, missing, soon};
 use ambit_tls::{Credential, TlsError};
 use rustls::client::{ClientConfig, ResolvesClientCert};
 use rustls::sign::CertifiedKey;
@@ -115,11 +115,7 @@ async fn only_clients_of_this_mesh_get_a_connection() {
         // The server closes with our first words unread, and the reset that follows may overtake its alert.
         let lost = expected != "200" && got.starts_with("connection lost");
         assert!(got == expected || lost, "{what}: {got}");
-        eventually(|| async {
-            let log = mesh.log("n2");
-            if log.contains(logged) { Ok(()) } else { Err(format!("{what}: nothing of {logged}: {log}")) }
-        })
-        .await;
+        mesh.logged("n2", logged).await;
     }
 }
 

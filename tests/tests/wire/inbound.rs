@@ -92,6 +92,58 @@ async fn every_request_has_its_answer() {
 }
 
 #[tokio::test]
+async fn what_a_caller_says_of_itself_counts_where_its_address_says_nothing() {
+    if missing(&[]).is_some() {
+        return;
+    }
+    let mesh = mesh().await;
+    mesh.greeter("server", 8080, "server for");
+    let authority = mesh.at("server", 8080).to_string();
+    let mut caller = call(&mesh).await;
+    for (what, network, forwarded, workload, service) in [
+        ("by its address", None, None, "caller", "web.default.svc.cluster.local"),
+        ("of another network", Some("far"), None, "distant", "web.default.svc.cluster.local"),
+        ("to a service", Some("far"), Some("for=x;host=unknown.example"), "distant", "web.default.svc.cluster.local"),
+    ] {
+        let mut request = connect_request(&authority);
+        let baggage = "k8s.cluster.name=c2,k8s.namespace.name=shop,k8s.job.name=distant";
+        request.headers_mut().insert("baggage", baggage.parse().unwrap());
+        for (name, value) in [("x-forwarded-network", network), ("forwarded", forwarded)] {
+            if let Some(value) = value {
+                request.headers_mut().insert(name, value.parse().unwrap());
+            }
+        }
+        caller.request(request).await.open().line().await.unwrap();
+        eventually(|| async {
+            let metrics = mesh.metrics("n2").await;
+            let told = metrics.lines().any(|line| {
+                line.starts_with("istio_tcp_connections_opened_total")
+                    && line.contains(&format!(r#"source_workload="{workload}""#))
+                    && line.contains(&format!(r#"destination_service="{service}""#))
+            });
+            if told { Ok(()) } else { Err(format!("{what}: {metrics}")) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn response_baggage_can_be_turned_off() {
+    if missing(&[]).is_some() {
+        return;
+    }
+    let mesh = Mesh::builder()
+        .plain_pod("caller", "n1")
+        .pod("server", "n2")
+        .env("ENABLE_RESPONSE_BAGGAGE", "false")
+        .start()
+        .await;
+    mesh.greeter("server", 8080, "server for");
+    let tunnel = call(&mesh).await.tunnel(&mesh.at("server", 8080).to_string()).await;
+    assert!(tunnel.headers.is_empty(), "{:?}", tunnel.headers);
+}
+
+#[tokio::test]
 async fn a_tunnel_carries_every_kind_of_beginning_and_end() {
     if missing(&[]).is_some() {
         return;

@@ -46,6 +46,7 @@ async fn mesh() -> Mesh {
         .service("all-dead", "10.96.0.16", (80, 8080), &["dead"])
         .service("denied", "10.96.0.17", (80, 8080), &["denier"])
         .service("named", "10.96.0.18", (80, 9090), &["named"])
+        .service("with-dead-beside", "10.96.0.19", (80, 8080), &["waypoint-client", "web"])
         .service("wp", "10.96.1.1", (15443, 15008), &["wp"])
         .service("canary", "10.96.1.2", (15008, 15008), &["canary"])
         .service("wp2", "10.96.1.3", (15008, 15008), &["waypoint-client"])
@@ -178,6 +179,7 @@ async fn what_leads_nowhere_is_reset() {
         ("a proxy with another identity", vip([0, 11], 80)),
         ("a proxy that denies", vip([0, 17], 80)),
         ("a proxy that cannot reach the application", mesh.at("refuser", 8080)),
+        ("a pod of the same node that refuses", mesh.at("waypoint-client", 8080)),
         ("the tunnel's own port on loopback", own("127.0.0.1", 15001)),
         ("the same on IPv6", own("::1", 15001)),
         ("the tunnel's own port on the pod's address", mesh.at("client", 15001)),
@@ -213,6 +215,7 @@ async fn an_endpoint_that_fails_is_replaced_by_another() {
         ("the proxy cannot reach the application", vip([0, 13], 80)),
         ("the proxy has another identity", vip([0, 14], 80)),
         ("the endpoint is not healthy", vip([0, 15], 80)),
+        ("nobody listens in the pod beside", vip([0, 19], 80)),
     ] {
         // Which endpoint is tried first is left to chance.
         for _ in 0..8 {

@@ -95,6 +95,25 @@ async fn pods_do_not_share_and_workers_have_their_own() {
 }
 
 #[tokio::test]
+async fn a_connection_without_streams_is_let_go() {
+    if missing(&[]).is_some() {
+        return;
+    }
+    let mesh = builder().env("POOL_UNUSED_RELEASE_TIMEOUT", "300ms").start().await;
+    let web = Peer::of(&mesh, "web").await;
+    let to = mesh.at("web", 8080);
+    for round in 1..=2 {
+        assert_eq!(mesh.ask("client", to).await, "web");
+        assert_eq!(web.connections(), round);
+        eventually(|| async {
+            let ended = web.ended();
+            if ended == round { Ok(()) } else { Err(format!("{ended} of {round} have ended")) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn a_peer_that_goes_away_is_called_again() {
     if missing(&[]).is_some() {
         return;

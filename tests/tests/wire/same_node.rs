@@ -80,12 +80,7 @@ async fn what_stops_hbone_stops_the_local_path() {
             }
             assert!(started < STALE, "{pod} {hook}: still the local path after {started:?}");
         }
-        let told = format!("no answer from {}", mesh.at("server", 15008));
-        eventually(|| async {
-            let log = mesh.log("n1");
-            if log.contains(&told) { Ok(()) } else { Err(log) }
-        })
-        .await;
+        mesh.logged("n1", &format!("no answer from {}", mesh.at("server", 15008))).await;
         mesh.run(pod, &["nft", "delete table inet t"]).await.ok();
         eventually(|| async {
             let answer = mesh.ask("client", to).await;
@@ -117,7 +112,7 @@ async fn policy_knows_the_source_by_its_namespace() {
     assert_eq!(mesh.ask("client", to).await, "reset");
     assert_eq!(mesh.ask("stranger", to).await, "reset");
     assert_eq!(mesh.ask("other", to).await, format!("server for {}", mesh.ip("other")));
-    assert!(mesh.log("n1").contains("default/not-client"));
+    mesh.logged("n1", "explicitly denied by: default/not-client").await;
 
     let mut held = mesh.dial("other", to).await.unwrap();
     soon(held.read_u8()).await.unwrap();
