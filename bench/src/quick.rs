@@ -52,14 +52,14 @@ pub(crate) struct Options {
 /// Nothing can be measured; the message says what to do.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let tools = Tools::find()?;
-    let peers = peers(&options)?;
     let plan = Plan {
         scenarios: chosen(QUICK, &options.scenarios, "scenario", |scenario| scenario.id)?,
         rounds: options.rounds,
         seconds: options.seconds,
         idle_connections: options.idle_connections,
     };
+    let peers = peers(&options)?;
+    let tools = Tools::find()?;
     if let Some(file) = &options.json {
         check_writable(file)?;
     }

@@ -30,7 +30,7 @@ fn header(results: &Results) -> String {
     let load = machine.load.map_or_else(|| "unknown".to_owned(), |load| format!("{load:.1}"));
     let mut text = format!(
         "{}\n{} cores ({}), Linux {}, {} in all namespaces, load average before the start {load}\n\
-         medians of {} runs of {} s, peers taking turns; {:.0} s in all\n",
+         medians of {} × {} s, peers taking turns; {:.0} s in all\n",
         results.command,
         machine.cores,
         machine.processor,
@@ -53,7 +53,7 @@ fn header(results: &Results) -> String {
 
 fn loads(results: &Results, scenarios: &[Scenario]) -> String {
     let mut table = Table::new();
-    table.load_style(STYLE).set_header(["", "", "", "rate", "p50", "p99", "CPU, all proxies"]);
+    table.load_style(STYLE).set_header(["", "", "", "rate", "p99", "CPU, all proxies"]);
     for scenario in scenarios {
         for placement in Placement::ALL {
             let mut names = [scenario.title, placement.title()];
@@ -68,7 +68,7 @@ fn loads(results: &Results, scenarios: &[Scenario]) -> String {
 }
 
 /// The lines of one scenario: each peer, then Ambit in proportion to each other proxy.
-fn group(results: &Results, scenario: &Scenario, placement: Placement) -> Vec<[String; 5]> {
+fn group(results: &Results, scenario: &Scenario, placement: Placement) -> Vec<[String; 4]> {
     let of = |peer: &str| {
         let matches = |s: &&Summary| {
             (s.of.scenario, s.of.placement, s.of.peer) == (scenario.id, placement, peer)
@@ -94,31 +94,23 @@ fn pairs(results: &Results) -> impl Iterator<Item = (&'static str, &'static str)
     })
 }
 
-fn figures(load: Load, peer: &str, summary: Option<&Summary>) -> [String; 5] {
+fn figures(load: Load, peer: &str, summary: Option<&Summary>) -> [String; 4] {
     let Some(summary) = summary else {
-        return [
-            title(peer).to_owned(),
-            "failed".to_owned(),
-            String::new(),
-            String::new(),
-            String::new(),
-        ];
+        return [title(peer).to_owned(), "failed".to_owned(), String::new(), String::new()];
     };
     [
         title(peer).to_owned(),
         rate(load, summary.rate),
-        summary.p50_seconds.map(latency).unwrap_or_default(),
         summary.p99_seconds.map(latency).unwrap_or_default(),
         summary.cpu.map(|seconds| cpu(load, seconds)).unwrap_or_default(),
     ]
 }
 
-fn ratios(ours: &Summary, theirs: &Summary, goal: Goal) -> [String; 5] {
+fn ratios(ours: &Summary, theirs: &Summary, goal: Goal) -> [String; 4] {
     let ratio = |of: fn(&Summary) -> Option<f64>| Some(of(ours)? / of(theirs)?);
     [
         format!("{} : {}", title(ours.of.peer), title(theirs.of.peer)),
         at_least(ratio(|s| Some(s.rate)), goal.rate),
-        at_most(ratio(|s| s.p50_seconds), None),
         at_most(ratio(|s| s.p99_seconds), goal.p99),
         at_most(ratio(|s| s.cpu), goal.cpu),
     ]
@@ -148,7 +140,8 @@ fn memory(results: &Results) -> String {
         let (name, goal) = match moment {
             Moment::Idle => ("idle".to_owned(), Some(MEMORY_GOALS.idle)),
             Moment::Connections(count) => {
-                (format!("{count} open connections"), Some(MEMORY_GOALS.connections))
+                let (of, goal) = MEMORY_GOALS.connections;
+                (format!("{count} open connections"), (count == of).then_some(goal))
             }
             Moment::AfterLoad => ("after all load".to_owned(), None),
         };

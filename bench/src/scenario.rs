@@ -45,16 +45,17 @@ pub(crate) struct Goal {
     pub(crate) p99: Option<f64>,
 }
 
-/// A figure of the memory report, and what Ambit aims at beside the peer.
-pub(crate) const MEMORY_GOALS: MemoryGoals =
-    MemoryGoals { idle: 9.0 / 14.0, connections: 26.0 / 41.0 };
-
 /// Resident memory of a proxy, ratios Ambit : peer, at most.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MemoryGoals {
     pub(crate) idle: f64,
-    pub(crate) connections: f64,
+    /// With so many connections open.
+    pub(crate) connections: (usize, f64),
 }
+
+/// What Ambit aims at beside the peer.
+pub(crate) const MEMORY_GOALS: MemoryGoals =
+    MemoryGoals { idle: 9.0 / 14.0, connections: (4000, 26.0 / 41.0) };
 
 /// What `bench quick` measures.
 pub(crate) const QUICK: &[Scenario] = &[

@@ -27,7 +27,9 @@ fn able() -> bool {
     let dirs = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
         .chain([PathBuf::from("/usr/sbin")])
         .collect::<Vec<_>>();
-    let missing = ["iperf3", "wrk", "nginx"].into_iter().find(|tool| !dirs.iter().any(|dir| dir.join(tool).exists()));
+    let missing = ["iperf3", "wrk", "nginx"]
+        .into_iter()
+        .find(|tool| !dirs.iter().any(|dir| dir.join(tool).exists()));
     let reason = match (ambit_sandbox::supported(), missing) {
         (Ok(()), None) => return true,
         (Err(error), _) => error.line(),
@@ -51,10 +53,11 @@ fn nothing_is_left(pid: u32) {
     let processes = || {
         let marked = |entry: fs::DirEntry| {
             let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-            let marked = environment.split(|byte| *byte == 0).any(|entry| entry == marker.as_bytes());
+            let marked =
+                environment.split(|byte| *byte == 0).any(|entry| entry == marker.as_bytes());
             marked.then(|| entry.file_name())
         };
-        fs::read_dir("/proc").unwrap().flatten().filter_map(marked).collect::<Vec<_>>()
+        fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(marked).collect::<Vec<_>>()
     };
     let links = || {
         let ours = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().contains(&name);
@@ -80,7 +83,10 @@ fn the_bare_network_is_measured() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     let table = String::from_utf8(output.stdout).unwrap();
-    assert!(table.contains("new connections") && table.contains("cubic in all namespaces"), "{table}");
+    assert!(
+        table.contains("new connections") && table.contains("cubic in all namespaces"),
+        "{table}"
+    );
     let results: serde_json::Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
     let samples = results["samples"].as_array().unwrap();
     assert_eq!(samples.len(), 2, "one for each placement of the server");

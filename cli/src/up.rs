@@ -44,7 +44,7 @@ pub(crate) struct Options {
 }
 
 /// How long processes may take to end when all ends.
-const GRACE: Duration = Duration::from_secs(3);
+pub(crate) const GRACE: Duration = Duration::from_secs(3);
 /// The image of the test server that comes with the mesh.
 const ECHO_IMAGE: &str = "ambit.dev/echo";
 

@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use crate::diagnostics::Diagnostics;
 use crate::serve::{Clients, Subscription};
-use crate::watch::Kind;
 
 /// What the port shows.
 pub(crate) struct Admin {
@@ -23,7 +22,6 @@ pub(crate) struct Admin {
 
 #[derive(Serialize)]
 struct Objects {
-    kinds: Vec<&'static str>,
     generation: u64,
     addresses: usize,
     authorizations: usize,
@@ -49,7 +47,6 @@ impl Admin {
         let objects = move |_: Parts| {
             let state = published.borrow().clone();
             json(&Objects {
-                kinds: Kind::ALL.map(Kind::as_str).to_vec(),
                 generation: state.generation,
                 addresses: state.snapshot.addresses.len(),
                 authorizations: state.snapshot.authorizations.len(),

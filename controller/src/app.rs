@@ -159,12 +159,13 @@ impl Controller {
         let router = endpoints::admin(self.admin.router(), logs, shutdown.trigger());
         let server = HttpServer::new("admin", self.listeners, router).map_err(StartError::Serve)?;
         let address = self.listener.address().map_err(StartError::Serve)?;
+        let metrics = self.source.metrics.clone();
         tracing::info!(%address, "serving xDS and certificates");
         let tasks = [
             tokio::spawn(server.serve(self.drain.token())),
             tokio::spawn(self.listener.serve(self.services, self.drain.token())),
             tokio::spawn(self.source.follow()),
-            tokio::spawn(keep(self.authority)),
+            tokio::spawn(keep(self.authority, metrics)),
         ];
         let reason = shutdown.wait().await;
         tracing::info!(%reason, "ending");
@@ -175,8 +176,8 @@ impl Controller {
     }
 }
 
-async fn keep(authority: Arc<Authority>) {
-    if let Err(error) = authority.keep().await {
+async fn keep(authority: Arc<Authority>, metrics: Metrics) {
+    if let Err(error) = authority.keep(metrics).await {
         tracing::error!(%error, "changes of the certificate authority will not be noticed");
     }
 }

@@ -1,7 +1,7 @@
 //! Objects → what is distributed. Pure: no IO, no time.
 //!
 //! [`Index::apply`] takes changes of objects and brings its views up to date. Each object has its own output, computed
-//! by a join over all inputs (one file for each output view); [`dirty`] says whose output a change can alter, so that
+//! by a join over all inputs (one file for each output view); `dirty` says whose output a change can alter, so that
 //! the cost of a change does not grow with the mesh.
 
 mod claims;

@@ -1,6 +1,6 @@
 //! The index over the wire: delta xDS and certificates on one port.
 //!
-//! [`Subscriber`](subscriber) decides what a stream sends, as a pure machine; `stream` and `body` carry it out, and
+//! `subscriber` decides what a stream sends, as a pure machine; `stream` and `body` carry it out, and
 //! `grpc` and `listener` bring the streams. Every subscriber reads the same snapshot and sends the same bytes.
 
 mod authority;

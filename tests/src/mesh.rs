@@ -172,7 +172,11 @@ impl MeshBuilder {
         let mut topology = Topology::new(TopologyOptions::default()).expect("namespaces");
         let capture = self.capture.unwrap_or_default();
         let mut captured: BTreeMap<String, Vec<(Workload, Arc<PodNet>)>> = BTreeMap::new();
-        let mut state = LocalState { services: self.services, policies: self.policies, ..LocalState::default() };
+        let mut state = LocalState {
+            services: self.services,
+            policies: self.policies,
+            ..LocalState::default()
+        };
         for PodSpec { mut workload, captured: is_captured } in self.pods {
             if topology.node(&workload.node).is_none() {
                 topology.add_node(&workload.node).expect("a node");
@@ -181,7 +185,8 @@ impl MeshBuilder {
             workload.workload_ips = pod.ips().to_vec();
             let on_node = captured.entry(workload.node.to_string()).or_default();
             if is_captured {
-                ambit_redirect::apply(pod.room().netns(), &capture, Backend::Nftables).expect("rules");
+                ambit_redirect::apply(pod.room().netns(), &capture, Backend::Nftables)
+                    .expect("rules");
                 on_node.push((workload.clone(), pod));
             }
             state.workloads.push(workload);
@@ -237,7 +242,13 @@ impl Mesh {
     }
 
     /// Runs a program in a pod to its end, with input, for at most `limit`.
-    pub async fn run_with(&self, pod: &str, command: &[&str], input: &[u8], limit: Duration) -> Finished {
+    pub async fn run_with(
+        &self,
+        pod: &str,
+        command: &[&str],
+        input: &[u8],
+        limit: Duration,
+    ) -> Finished {
         run(self.pod(pod), command, input, limit).await
     }
 
@@ -285,8 +296,12 @@ impl Mesh {
     /// # Panics
     /// It does not say.
     pub async fn config_dump(&self, node: &str) -> Value {
-        serde_json::from_str(&self.get(node, &format!("http://127.0.0.1:{}/config_dump", self.port(node, 15000))).await)
-            .expect("the dump is JSON")
+        serde_json::from_str(
+            &self
+                .get(node, &format!("http://127.0.0.1:{}/config_dump", self.port(node, 15000)))
+                .await,
+        )
+        .expect("the dump is JSON")
     }
 
     /// A node's metrics.
@@ -516,7 +531,10 @@ async fn serve_agent(
             let add = Request::Add { uid: workload.uid.to_string(), info, netns };
             connection.request(&add).await.expect("the tunnel takes the pod");
         }
-        connection.request(&Request::<std::os::fd::OwnedFd>::SnapshotSent).await.expect("an answer");
+        connection
+            .request(&Request::<std::os::fd::OwnedFd>::SnapshotSent)
+            .await
+            .expect("an answer");
         snapshots.send_modify(|count| *count += 1);
         connections.push(connection);
     }

@@ -40,6 +40,10 @@ pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test knows its own path");
     let dir = test.ancestors().nth(2).expect("tests live in target/<profile>/deps");
     let path = dir.join(name);
-    assert!(path.is_file(), "{} is missing: run `cargo build --workspace --all-targets` first", path.display());
+    assert!(
+        path.is_file(),
+        "{} is missing: run `cargo build --workspace --all-targets` first",
+        path.display()
+    );
     path
 }

@@ -47,7 +47,12 @@ impl Finished {
 ///
 /// # Panics
 /// It cannot be started, or takes longer than `limit`.
-pub(crate) async fn run(pod: &Arc<PodNet>, command: &[&str], input: &[u8], limit: Duration) -> Finished {
+pub(crate) async fn run(
+    pod: &Arc<PodNet>,
+    command: &[&str],
+    input: &[u8],
+    limit: Duration,
+) -> Finished {
     let mut running = start(pod, command, true);
     let mut stdin = running.stdin.take().expect("it was asked for");
     let mut stderr = running.child.stderr.take().expect("it was asked for");

@@ -20,7 +20,9 @@ where
     loop {
         match check().await {
             Ok(value) => return value,
-            Err(complaint) if Instant::now() >= end => panic!("not within {DEADLINE:?}: {complaint}"),
+            Err(complaint) if Instant::now() >= end => {
+                panic!("not within {DEADLINE:?}: {complaint}")
+            }
             Err(_) => sleep(Duration::from_millis(20)).await,
         }
     }

@@ -5,5 +5,5 @@ mod policy;
 mod programs;
 mod resilience;
 mod tunnel;
-mod wire;
 mod whole;
+mod wire;

@@ -40,16 +40,37 @@ async fn allow_deny_and_strict_on_every_path() {
     if missing(&NEEDS).is_some() {
         return;
     }
-    let strict = policy("strict", "Deny", "Namespace", json!([[[{"notPrincipals": [{"Presence": []}]}]]]));
+    let strict =
+        policy("strict", "Deny", "Namespace", json!([[[{"notPrincipals": [{"Presence": []}]}]]]));
     // What is said, and who reaches the server then: friend, stranger, outsider.
     let table: [(&str, Vec<Value>, [bool; 3]); 7] = [
         ("nothing", vec![], [true, true, true]),
-        ("allow a friend", vec![policy("p", "Allow", "Namespace", json!([[[principal("friend")]]]))], [true, false, false]),
-        ("deny a stranger", vec![policy("p", "Deny", "Global", json!([[[principal("stranger")]]]))], [true, false, true]),
+        (
+            "allow a friend",
+            vec![policy("p", "Allow", "Namespace", json!([[[principal("friend")]]]))],
+            [true, false, false],
+        ),
+        (
+            "deny a stranger",
+            vec![policy("p", "Deny", "Global", json!([[[principal("stranger")]]]))],
+            [true, false, true],
+        ),
         ("strict", vec![strict], [true, true, false]),
-        ("allow with no rules", vec![policy("p", "Allow", "Namespace", json!([]))], [false, false, false]),
-        ("deny with no rules", vec![policy("p", "Deny", "Namespace", json!([]))], [true, true, true]),
-        ("deny another port", vec![policy("p", "Deny", "Namespace", json!([[[{"destinationPorts": [9999]}]]]))], [true, true, true]),
+        (
+            "allow with no rules",
+            vec![policy("p", "Allow", "Namespace", json!([]))],
+            [false, false, false],
+        ),
+        (
+            "deny with no rules",
+            vec![policy("p", "Deny", "Namespace", json!([]))],
+            [true, true, true],
+        ),
+        (
+            "deny another port",
+            vec![policy("p", "Deny", "Namespace", json!([[[{"destinationPorts": [9999]}]]]))],
+            [true, true, true],
+        ),
     ];
     for node in ["n1", "n2"] {
         let mut mesh = pods(node).start().await;
@@ -117,7 +138,10 @@ async fn unknown_policies_deny_until_they_arrive_and_removed_ones_stay_while_the
     let _server = serve(&mesh).await;
     assert!(!reaches(&mesh, "friend").await, "nobody knows what the policy says");
     let refused = mesh.metrics("n2").await;
-    assert!(refused.contains("ambit_policy_decisions_total{reason=\"unknown_policy\"} 1"), "{refused}");
+    assert!(
+        refused.contains("ambit_policy_decisions_total{reason=\"unknown_policy\"} 1"),
+        "{refused}"
+    );
     let later = policy("later", "Allow", "WorkloadSelector", json!([[[principal("friend")]]]));
     mesh.update(|state| state.policies = vec![serde_json::from_value(later).unwrap()]).await;
     assert!(reaches(&mesh, "friend").await);

@@ -31,11 +31,7 @@ async fn a_second_tunnel_takes_over_without_one_refused_connection() {
         return;
     }
     for server_node in ["n1", "n2"] {
-        let mut mesh = Mesh::builder()
-            .pod("client", "n1")
-            .pod("server", server_node)
-            .start()
-            .await;
+        let mut mesh = Mesh::builder().pod("client", "n1").pod("server", server_node).start().await;
         for pod in ["client", "server"] {
             mesh.sysctl(pod, "net.ipv4.tcp_migrate_req", "1").await;
         }
@@ -68,7 +64,11 @@ async fn a_bad_state_file_is_refused_whole_and_the_last_good_one_stays() {
     for node in ["n1", "n2"] {
         eventually(|| async {
             let log = mesh.log(node);
-            if log.contains("state file refused") && log.contains("nonsense") { Ok(()) } else { Err(log) }
+            if log.contains("state file refused") && log.contains("nonsense") {
+                Ok(())
+            } else {
+                Err(log)
+            }
         })
         .await;
     }
@@ -84,7 +84,10 @@ async fn a_bad_state_file_at_start_ends_the_process_and_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("state.yaml");
     for (text, named) in [
-        ("workloads: [{uid: a, namespace: n, workloadIps: [1.2.3]}]", "workloads[0].workloadIps[0]"),
+        (
+            "workloads: [{uid: a, namespace: n, workloadIps: [1.2.3]}]",
+            "workloads[0].workloadIps[0]",
+        ),
         ("workloads: {", "YAML"),
         ("policies: [{name: p}]", "policies[0]"),
         ("nothing: here", "nothing"),
@@ -144,7 +147,12 @@ async fn a_terminating_endpoint_gets_no_new_connections_and_keeps_its_old_ones()
     })
     .await;
     for _ in 0..10 {
-        let answer = mesh.run_with("client", &["nc", "-N", "10.96.0.1", "80"], b"who\n", ambit_tests::DEADLINE);
+        let answer = mesh.run_with(
+            "client",
+            &["nc", "-N", "10.96.0.1", "80"],
+            b"who\n",
+            ambit_tests::DEADLINE,
+        );
         assert_eq!(answer.await.ok().trim(), "new");
     }
     held.write_line("who").await;
@@ -170,11 +178,18 @@ async fn the_log_level_changes_at_run_time_and_readiness_is_told() {
     }
     let mesh = Mesh::builder().pod("client", "n1").start().await;
     assert_eq!(mesh.get("n1", "http://127.0.0.1:15021/healthz/ready").await, "ready\n");
-    let set = ["curl", "-sS", "-X", "POST", "http://127.0.0.1:15000/logging?level=ambit_ztunnel=debug,info"];
+    let set = [
+        "curl",
+        "-sS",
+        "-X",
+        "POST",
+        "http://127.0.0.1:15000/logging?level=ambit_ztunnel=debug,info",
+    ];
     let answer = mesh.on_node("n1", &set).await.ok();
     assert!(answer.starts_with("current log level is "), "{answer}");
     assert!(answer.contains("debug"), "{answer}");
-    let get = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:15000/logging"];
+    let get =
+        ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:15000/logging"];
     assert_eq!(mesh.on_node("n1", &get).await.ok(), "405");
     let dump = mesh.config_dump("n1").await;
     assert_eq!(dump["workloadState"].as_object().unwrap().len(), 1);

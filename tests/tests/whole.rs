@@ -194,7 +194,8 @@ async fn certificates_are_renewed_without_touching_connections() {
         let output = child.wait_with_output().await.unwrap();
         let dump: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let certificates = dump["certificates"].as_array().unwrap().clone();
-        let of_server = |c: &&serde_json::Value| c["identity"] == "spiffe://cluster.local/ns/hello/sa/server";
+        let of_server =
+            |c: &&serde_json::Value| c["identity"] == "spiffe://cluster.local/ns/hello/sa/server";
         let server = certificates.iter().find(of_server).cloned().unwrap_or_default();
         server["certChain"][0]["serialNumber"].as_str().unwrap_or_default().to_owned()
     };

@@ -96,13 +96,17 @@ fn feed_state(
     let metrics = ambit_xds::Metrics::register(registry.sub_registry_with_prefix("istio"));
     let mut saved = None;
     if let Some(dir) = &config.state_dir {
-        let last_known = LastKnown::open(dir)
-            .with_context(|| format!("AMBIT_STATE_DIR={}", dir.display()))?;
+        let last_known =
+            LastKnown::open(dir).with_context(|| format!("AMBIT_STATE_DIR={}", dir.display()))?;
         saved = last_known.load().filter(|_| config.discovery.xds.is_some());
         let credentials = last_known.load_credentials(identities);
         if let Some(saved) = &saved {
             store.lock().apply(saved.updates());
-            tracing::info!(workloads = saved.state.workloads.len(), credentials, "last known state restored");
+            tracing::info!(
+                workloads = saved.state.workloads.len(),
+                credentials,
+                "last known state restored"
+            );
         }
         tokio::spawn(last_known.keep(state.clone(), identities.clone()));
     }

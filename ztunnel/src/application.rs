@@ -119,11 +119,8 @@ mod tests {
 
     #[test]
     fn mixed_families_become_ipv6_and_no_identity_writes_no_tlv() {
-        let header = proxy_header(
-            "10.0.0.1:1".parse().unwrap(),
-            "[2001:db8::2]:2".parse().unwrap(),
-            None,
-        );
+        let header =
+            proxy_header("10.0.0.1:1".parse().unwrap(), "[2001:db8::2]:2".parse().unwrap(), None);
         assert_eq!(header[13], 0x21);
         assert_eq!(header[14..16], [0, 36]);
         assert_eq!(header.len(), 16 + 36);

@@ -135,7 +135,8 @@ impl Connection {
     }
 
     fn add(&self, metrics: &ConnectionMetrics) {
-        let delta = |now: u64, reported: &AtomicU64| now - reported.swap(now, Ordering::Relaxed).min(now);
+        let delta =
+            |now: u64, reported: &AtomicU64| now - reported.swap(now, Ordering::Relaxed).min(now);
         let [received, sent] = &self.reported;
         metrics.received(delta(self.counters.a_to_b(), received));
         metrics.sent(delta(self.counters.b_to_a(), sent));

@@ -101,7 +101,8 @@ fn pod(pod: &Arc<Pod>) -> (String, Value) {
     let mut inbound = Vec::new();
     let mut outbound = Vec::new();
     for connection in pod.connections.snapshot() {
-        let View { direction, source, original_destination, destination, protocol } = &connection.view;
+        let View { direction, source, original_destination, destination, protocol } =
+            &connection.view;
         let shown = json!({
             "src": source.to_string(),
             "originalDst": original_destination,

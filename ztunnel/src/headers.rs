@@ -10,7 +10,11 @@ use http::HeaderValue;
 use crate::plan::Ends;
 
 /// The headers of a CONNECT for a connection of `workload` from `source`.
-pub(crate) fn connect_headers(workload: &Workload, source: SocketAddr, ends: &Ends) -> ConnectHeaders {
+pub(crate) fn connect_headers(
+    workload: &Workload,
+    source: SocketAddr,
+    ends: &Ends,
+) -> ConnectHeaders {
     let host = ends.service.as_ref().map(|service| service.hostname.to_string());
     ConnectHeaders {
         baggage: baggage(workload).to_header(),

@@ -3,15 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ambit_hbone::{
-    Authority, Baggage, Connect, Forwarded, ParseAuthorityError, Refusal, Server,
-};
+use ambit_hbone::{Authority, Baggage, Connect, Forwarded, ParseAuthorityError, Refusal, Server};
 use ambit_identity::IdentityError;
 use ambit_model::{Identity, Workload};
 use ambit_net::{ConnectError, Side, canonical};
-use ambit_state::{
-    InboundError, InboundRequest, InboundTarget, Snapshot, Target, resolve_inbound,
-};
+use ambit_state::{InboundError, InboundRequest, InboundTarget, Snapshot, Target, resolve_inbound};
 use ambit_telemetry::{AccessLog, ConnectionSecurity, Direction, ResponseFlags};
 use ambit_tls::{ServerStream, TlsError};
 use rustls_pki_types::CertificateDer;
@@ -20,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::application;
 use crate::authorize::{Denied, authorize};
+use crate::chain::Chain;
 use crate::config::port;
 use crate::connections::OwnedFacts;
 use crate::context::Local;
@@ -48,7 +45,7 @@ enum HandshakeError {
     NotReady(#[from] NotReady),
     #[error("no certificate for {0}: {1}")]
     Identity(Identity, #[source] IdentityError),
-    #[error("TLS: {0}")]
+    #[error("TLS: {}", Chain(.0))]
     Tls(#[from] TlsError),
     #[error("the peer did not complete the handshake within {HANDSHAKE_DEADLINE:?}")]
     Timeout,
@@ -76,7 +73,12 @@ enum RequestError {
 }
 
 /// Takes a connection to the worker that serves the fewest of them, and serves it there.
-pub(crate) fn dispatch(locals: &Arc<[Arc<Local>]>, accepted_by: usize, tcp: TcpStream, peer: SocketAddr) {
+pub(crate) fn dispatch(
+    locals: &Arc<[Arc<Local>]>,
+    accepted_by: usize,
+    tcp: TcpStream,
+    peer: SocketAddr,
+) {
     let Some(local) = locals.get(accepted_by) else { return };
     let workers = &local.context.workers;
     let chosen = Worker::least_loaded(workers, accepted_by);
@@ -229,9 +231,7 @@ impl Peer {
         }
         let target = match connect.authority()? {
             Authority::Address(address) => Target::Address(canonical(address)),
-            Authority::Hostname { host, port } => {
-                Target::Hostname { host: host.to_string(), port }
-            }
+            Authority::Hostname { host, port } => Target::Hostname { host: host.to_string(), port },
         };
         let workload = self.local.pod.workload(&self.local.context.state).await?;
         let forwarded_host = Forwarded::host(connect.headers());

@@ -75,7 +75,8 @@ impl LastKnown {
                 continue;
             }
             let started = Instant::now();
-            let (this, snapshot, credentials) = (self.clone(), state.snapshot(), identities.export());
+            let (this, snapshot, credentials) =
+                (self.clone(), state.snapshot(), identities.export());
             let write = move || this.write(&snapshot, credentials);
             match tokio::task::spawn_blocking(write).await {
                 Ok(Ok(())) => {}

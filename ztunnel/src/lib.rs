@@ -9,6 +9,7 @@ mod agent;
 mod app;
 mod application;
 mod authorize;
+mod chain;
 pub mod config;
 mod connections;
 mod context;

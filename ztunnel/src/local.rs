@@ -108,7 +108,8 @@ impl LocalConnection {
         let counters = Arc::<Counters>::default();
         let flow = |direction| Flow { counters: counters.clone(), ..self.flow(direction) };
         let outbound = flow(Direction::Outbound).open(traffic, &source.connections, None);
-        let inbound = flow(Direction::Inbound).open(traffic, &self.target.connections, Some(self.facts()));
+        let inbound =
+            flow(Direction::Inbound).open(traffic, &self.target.connections, Some(self.facts()));
         let ended = tokio::select! {
             ended = run(inbound.connection(), &self.target, relay_tcp(tcp, app, &counters)) => ended,
             () = source.drain.ended.cancelled() => Err(Ended::Drain),

@@ -83,7 +83,9 @@ impl LocalFile {
             self.content = content;
             match parse(&self.path, &self.content) {
                 Ok(state) => return self.apply(state),
-                Err(error) => tracing::error!(%error, "state file refused, the last good one stays"),
+                Err(error) => {
+                    tracing::error!(%error, "state file refused, the last good one stays")
+                }
             }
         }
     }
@@ -97,9 +99,14 @@ impl LocalFile {
             .into_iter()
             .map(Update::RemoveAddress)
             .collect();
-        updates.extend(state.policies.into_iter().map(|policy| Update::Authorization(Box::new(policy))));
-        updates.extend(state.services.into_iter().map(|service| Update::Service(Box::new(service))));
-        updates.extend(state.workloads.into_iter().map(|workload| Update::Workload(Box::new(workload))));
+        updates.extend(
+            state.policies.into_iter().map(|policy| Update::Authorization(Box::new(policy))),
+        );
+        updates
+            .extend(state.services.into_iter().map(|service| Update::Service(Box::new(service))));
+        updates.extend(
+            state.workloads.into_iter().map(|workload| Update::Workload(Box::new(workload))),
+        );
         let policies = gone(&self.applied.policies, &names.policies);
         updates.extend(policies.into_iter().map(Update::RemoveAuthorization));
         self.applied = names;
@@ -129,17 +136,14 @@ fn read(path: &Path) -> Result<Vec<u8>, LocalStateError> {
 }
 
 fn parse(path: &Path, content: &[u8]) -> Result<LocalState, LocalStateError> {
-    let invalid = |at: String, reason: String| LocalStateError::Parse {
-        path: path.to_owned(),
-        at,
-        reason,
-    };
+    let invalid =
+        |at: String, reason: String| LocalStateError::Parse { path: path.to_owned(), at, reason };
     // An empty document is an empty mesh.
     let value: Option<Value> = serde_saphyr::from_slice_with_options(content, yaml())
         .map_err(|error| invalid("YAML".into(), error.to_string()))?;
     let Some(mut value) = value else { return Ok(LocalState::default()) };
-    let endpoints = take_endpoints(&mut value)
-        .map_err(|(at, error)| invalid(at, error.to_string()))?;
+    let endpoints =
+        take_endpoints(&mut value).map_err(|(at, error)| invalid(at, error.to_string()))?;
     let mut state: LocalState = serde_path_to_error::deserialize(value)
         .map_err(|error| invalid(error.path().to_string(), error.inner().to_string()))?;
     let check = |state: &mut LocalState| {
@@ -163,7 +167,9 @@ fn yaml() -> serde_saphyr::Options {
 }
 
 /// Endpoints may stand beside a service instead of in its workloads; they come with the index of the service.
-fn take_endpoints(value: &mut Value) -> Result<Vec<(usize, Endpoint)>, (String, serde_json::Error)> {
+fn take_endpoints(
+    value: &mut Value,
+) -> Result<Vec<(usize, Endpoint)>, (String, serde_json::Error)> {
     let services = value.get_mut("services").and_then(Value::as_array_mut);
     let mut all = Vec::new();
     for (index, service) in services.into_iter().flatten().enumerate() {

@@ -64,7 +64,11 @@ impl Metrics {
         metrics.policy.register(registry.sub_registry_with_prefix("ambit"));
         metrics.pods.register(registry.sub_registry_with_prefix("workload_manager"));
         let ambit = registry.sub_registry_with_prefix("ambit");
-        ambit.register("connections_refused", "Connections refused, by reason", metrics.refused.clone());
+        ambit.register(
+            "connections_refused",
+            "Connections refused, by reason",
+            metrics.refused.clone(),
+        );
         ambit.register(
             "handshakes_failed",
             "TLS handshakes of peers that failed",
@@ -101,7 +105,11 @@ impl PolicyMetrics {
         for reason in Reason::ALL {
             drop(self.decisions.get_or_create(&ReasonLabel { reason: reason.as_str() }));
         }
-        registry.register("policy_decisions", "Policy decisions, by reason", self.decisions.clone());
+        registry.register(
+            "policy_decisions",
+            "Policy decisions, by reason",
+            self.decisions.clone(),
+        );
         registry.register(
             "policies_retained",
             "Removed policies that stay in force while workloads refer to them",
@@ -125,7 +133,11 @@ impl PolicyMetrics {
 impl PodMetrics {
     fn register(&self, registry: &mut Registry) {
         registry.register("active_proxy_count", "Captured pods", self.active.clone());
-        registry.register("pending_proxy_count", "Pods that could not be started", self.pending.clone());
+        registry.register(
+            "pending_proxy_count",
+            "Pods that could not be started",
+            self.pending.clone(),
+        );
         registry.register("proxies_started", "Pods whose capture started", self.started.clone());
         registry.register("proxies_stopped", "Pods whose capture ended", self.stopped.clone());
     }

@@ -233,12 +233,19 @@ impl Outbound {
             let (stream, _) =
                 tunnel::open(&self.local, &outer, &authority, headers.clone(), timeout).await?;
             let network = &self.local.context.config.node.network;
-            tunnel::open_inside(&self.local.context, stream, &inner, &authority, headers.with_network(network))
-                .await
+            tunnel::open_inside(
+                &self.local.context,
+                stream,
+                &inner,
+                &authority,
+                headers.with_network(network),
+            )
+            .await
         };
         match opened.await {
             Ok((stream, response)) => {
-                let mut flow = self.flow(ends, hop.gateway).over_tls(&self.identity, &inner, &authority);
+                let mut flow =
+                    self.flow(ends, hop.gateway).over_tls(&self.identity, &inner, &authority);
                 flow.protocol = "DOUBLEHBONE";
                 flow.destination.workload = None;
                 flow.destination.baggage = Baggage::from_headers(&response.headers);
@@ -334,7 +341,9 @@ impl OutboundError {
             }
             Self::Tunnel(error) => tunnel::may_try_another(error),
             Self::LookUp(_) => true,
-            Self::Refused(_) | Self::Local(LocalError::Denied(_) | LocalError::SelfCall(_)) => false,
+            Self::Refused(_) | Self::Local(LocalError::Denied(_) | LocalError::SelfCall(_)) => {
+                false
+            }
         }
     }
 }

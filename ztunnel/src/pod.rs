@@ -78,7 +78,9 @@ pub(crate) struct Listeners {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotReady {
     /// The first complete state has not arrived.
-    #[error("workloads and policies have not all arrived yet: check that the control plane can be reached")]
+    #[error(
+        "workloads and policies have not all arrived yet: check that the control plane can be reached"
+    )]
     NotSynced,
     /// The pod is not among the workloads.
     #[error("workload {0} is not known: check that the control plane sees the pod")]
@@ -89,7 +91,12 @@ pub(crate) enum NotReady {
 
 impl Pod {
     /// A pod whose listeners are still to be opened.
-    pub(crate) fn new(uid: Str, info: PodInfo, netns: Option<NetNs>, sockets: Arc<Sockets>) -> Self {
+    pub(crate) fn new(
+        uid: Str,
+        info: PodInfo,
+        netns: Option<NetNs>,
+        sockets: Arc<Sockets>,
+    ) -> Self {
         Self {
             uid,
             info,

@@ -45,9 +45,8 @@ impl LocalPods {
     pub(crate) fn find(&self, workload: &Workload) -> Option<Arc<Pod>> {
         let key = (workload.namespace.clone(), workload.name.clone());
         let pod = self.by_name.read().get(&key).cloned()?;
-        (pod.info.service_account == workload.service_account
-            && !pod.drain.closing.is_cancelled())
-        .then_some(pod)
+        (pod.info.service_account == workload.service_account && !pod.drain.closing.is_cancelled())
+            .then_some(pod)
     }
 
     /// All of them.

@@ -65,7 +65,7 @@ impl Flow {
             destination: self.destination.address,
             protocol: self.protocol,
         };
-        let connection = 
+        let connection =
             Connection::new(view, facts, self.counters.clone(), metrics.open(&self.labels()));
         let record = Record { listed: connections.list(connection), flow: self };
         record.flow.with_log(|log| log.opened());
@@ -73,7 +73,12 @@ impl Flow {
     }
 
     /// Counts and logs the connection as one that never opened.
-    pub(crate) fn refuse(&self, metrics: &TrafficMetrics, flags: ResponseFlags, error: &dyn Display) {
+    pub(crate) fn refuse(
+        &self,
+        metrics: &TrafficMetrics,
+        flags: ResponseFlags,
+        error: &dyn Display,
+    ) {
         metrics.open(&self.labels()).close(flags);
         self.with_log(|log| {
             log.complete(Outcome {
@@ -86,7 +91,12 @@ impl Flow {
     }
 
     /// The same through a tunnel: both identities are proved.
-    pub(crate) fn over_tls(mut self, source: &Identity, key: &PoolKey, authority: &Authority) -> Self {
+    pub(crate) fn over_tls(
+        mut self,
+        source: &Identity,
+        key: &PoolKey,
+        authority: &Authority,
+    ) -> Self {
         self.source.identity = Some(source.clone());
         self.destination.identity = match &self.destination.workload {
             Some(workload) if key.identities.contains(&workload.identity()) => {
@@ -167,9 +177,7 @@ impl Party {
             workload: workload
                 .map(|w| if w.name.is_empty() { &*w.canonical_name } else { &*w.name })
                 .or_else(|| baggage?.workload.as_deref()),
-            namespace: workload
-                .map(|w| &*w.namespace)
-                .or_else(|| baggage?.namespace.as_deref()),
+            namespace: workload.map(|w| &*w.namespace).or_else(|| baggage?.namespace.as_deref()),
             identity,
             cluster: workload.map(|w| &*w.cluster_id).or_else(|| baggage?.cluster.as_deref()),
         }

@@ -13,6 +13,7 @@ use ambit_tls::TlsError;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
+use crate::chain::Chain;
 use crate::context::{Context, Local};
 
 /// How long TLS and HTTP/2 handshakes may take together.
@@ -34,7 +35,7 @@ pub(crate) enum DialError {
     Connect(#[from] ConnectError),
     #[error("no certificate for {0}: {1}")]
     Identity(Identity, #[source] IdentityError),
-    #[error("TLS with {0}: {1}")]
+    #[error("TLS with {0}: {cause}", cause = Chain(.1))]
     Tls(SocketAddr, #[source] TlsError),
     #[error("HTTP/2 with {0}: {1}")]
     Http2(SocketAddr, #[source] ambit_hbone::Error),
@@ -206,4 +207,3 @@ pub(crate) fn may_try_another(error: &TunnelError) -> bool {
         PoolError::Tunnel(error) => error.is_retryable(),
     }
 }
-

@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ambit_identity::{CaClient, CaClientConfig, CertificateSource, LocalCa, LocalSource, TokenSource};
-use ambit_tls::{Revocations, RootSource};
+use ambit_identity::{
+    CaClient, CaClientConfig, CertificateSource, LocalCa, LocalSource, TokenSource,
+};
 use ambit_state::Reader;
+use ambit_tls::{Revocations, RootSource};
 use anyhow::Context as _;
 use prometheus_client::registry::Registry;
 
-use crate::dns::{self, DnsProxy};
 use crate::config::{Certificates, Config, ControlPlane, Node, ProxyMode, Signer};
+use crate::dns::{self, DnsProxy};
 
 /// How long one request to the CA may take.
 const CA_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,8 +61,12 @@ pub(crate) fn revocations(config: &Config) -> anyhow::Result<Revocations> {
 
 /// The control plane as the xDS client wants to know it.
 pub(crate) fn xds(node: &Node, service: &ControlPlane) -> ambit_xds::Config {
-    let mut identity =
-        ambit_xds::Node::ztunnel(&node.instance_ip, &node.pod_name, &node.pod_namespace, &node.name);
+    let mut identity = ambit_xds::Node::ztunnel(
+        &node.instance_ip,
+        &node.pod_name,
+        &node.pod_namespace,
+        &node.name,
+    );
     identity.metadata.extend(node.metadata.iter().cloned());
     identity.metadata.insert("CLUSTER_ID".into(), node.cluster.to_string());
     ambit_xds::Config {

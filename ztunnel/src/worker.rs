@@ -44,10 +44,11 @@ impl Workers {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let (stop, stopped) = oneshot::channel::<()>();
             let handle = runtime.handle().clone();
-            let thread = thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                // Ends when the sender is dropped or says so; either way the thread's tasks go with it.
-                let _ = runtime.block_on(stopped);
-            })?;
+            let thread =
+                thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                    // Ends when the sender is dropped or says so; either way the thread's tasks go with it.
+                    let _ = runtime.block_on(stopped);
+                })?;
             all.workers.push(Worker {
                 handle,
                 handshakes: Arc::new(Semaphore::new(HANDSHAKES)),

@@ -45,12 +45,12 @@ fn results(with_peer: bool) -> Results {
         |peer, moment, bytes: &[u64]| MemorySample { peer, moment, resident_bytes: bytes.to_vec() };
     let mut memory = vec![
         resident("ambit", Moment::Idle, &[7_000_000, 8_000_000]),
-        resident("ambit", Moment::Connections(1000), &[30_000_000, 31_000_000]),
+        resident("ambit", Moment::Connections(4000), &[30_000_000, 31_000_000]),
         resident("ambit", Moment::AfterLoad, &[12_000_000, 12_000_000]),
     ];
     if with_peer {
         memory.insert(1, resident("peer", Moment::Idle, &[14_000_000, 14_000_000]));
-        memory.push(resident("peer", Moment::Connections(1000), &[20_000_000, 22_000_000]));
+        memory.push(resident("peer", Moment::Connections(4000), &[20_000_000, 22_000_000]));
         memory.push(resident("peer", Moment::AfterLoad, &[40_000_000, 44_000_000]));
     }
     Results {
@@ -90,6 +90,6 @@ fn the_file_has_every_sample_and_the_medians() {
     let sample = &json["samples"][0];
     assert_eq!((&sample["peer"], &sample["placement"]), (&"bare".into(), &"cross-node".into()));
     assert_eq!(json["summaries"][0]["scenario"], "throughput");
-    assert_eq!(json["memory"][2]["moment"], serde_json::json!({"connections": 1000}));
+    assert_eq!(json["memory"][2]["moment"], serde_json::json!({"connections": 4000}));
     assert_eq!(json["failures"].as_array().unwrap().len(), 2);
 }

@@ -1,12 +1,13 @@
 //! Every object, found by key, namespace and kind, and what follows from all of them together.
 
+mod owners;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ambit_model::{Locality, Str};
 
-use super::claims::Claims;
 use super::vips::{self, Host};
 use crate::watch::kinds::{
     AuthorizationPolicy, Gateway, Namespace, PeerAuthentication, Phase, Pod, Resolution, Service,
@@ -14,8 +15,7 @@ use crate::watch::kinds::{
 };
 use crate::watch::{Key, Kind, Meta, Object};
 
-/// How claims are ranked: what loses is greater.
-type Rank = (u8, i64);
+use owners::{Owners, hostname};
 
 /// All objects.
 #[derive(Debug, Default)]
@@ -24,13 +24,8 @@ pub(crate) struct Inputs {
     objects: BTreeMap<Key, Object>,
     counts: HashMap<Kind, usize>,
     by_node: HashMap<Str, BTreeMap<Key, (Str, Str)>>,
-    /// Addresses of pods: the newest has it, for addresses are reused.
-    pod_ips: Claims<(Str, IpAddr), Rank>,
-    cluster_ips: Claims<IpAddr, Rank>,
-    /// Hostnames within a namespace: a Service has it, else the oldest ServiceEntry.
-    names: Claims<(Str, Str), Rank>,
-    /// Hostnames in the mesh: whose is the canonical one.
-    hosts: Claims<Str, Rank>,
+    /// What only one object can have.
+    owners: Owners,
     allocated: BTreeMap<Host, u16>,
     entries_changed: bool,
 }
@@ -44,7 +39,7 @@ impl Inputs {
 
     /// Replaces the object `key`. Returns the objects that share something of which only one can have it.
     pub(crate) fn set(&mut self, key: Key, object: Option<Object>) -> BTreeSet<Key> {
-        let touched = self.claim(&key, object.as_ref());
+        let touched = self.owners.claim(&key, object.as_ref(), &self.domain);
         let old = match object {
             Some(object) => {
                 self.locate(&key, &object);
@@ -199,60 +194,27 @@ impl Inputs {
 
     /// The pod that has an address.
     pub(crate) fn pod_with(&self, network: &Str, ip: IpAddr) -> Option<&Key> {
-        self.pod_ips.winner(&(network.clone(), ip))
+        self.owners.pod_ips.winner(&(network.clone(), ip))
     }
 
     /// The service that has a cluster address.
     pub(crate) fn service_with(&self, ip: IpAddr) -> Option<&Key> {
-        self.cluster_ips.winner(&ip)
+        self.owners.cluster_ips.winner(&ip)
     }
 
     /// The object that has a hostname within its namespace.
     pub(crate) fn owner_of(&self, namespace: &Str, host: &Str) -> Option<&Key> {
-        self.names.winner(&(namespace.clone(), host.clone()))
+        self.owners.names.winner(&(namespace.clone(), host.clone()))
     }
 
     /// The object whose hostname is the canonical one.
     pub(crate) fn canonical(&self, host: &Str) -> Option<&Key> {
-        self.hosts.winner(host)
+        self.owners.hosts.winner(host)
     }
 
     /// The hostname of a Service of Kubernetes.
     pub(crate) fn hostname(&self, service: &Meta) -> Str {
-        format!("{}.{}.svc.{}", service.name, service.namespace, self.domain).into()
-    }
-
-    fn claim(&mut self, key: &Key, object: Option<&Object>) -> BTreeSet<Key> {
-        let mut touched = BTreeSet::new();
-        match key.kind {
-            Kind::Pod => {
-                let (rank, ips) = match object {
-                    Some(Object::Pod(pod)) => pod_claim(pod),
-                    _ => Default::default(),
-                };
-                touched.extend(self.pod_ips.set(key, rank, ips));
-            }
-            Kind::Service | Kind::ServiceEntry => {
-                let (rank, hosts, private, ips) = match object {
-                    Some(Object::Service(s)) if !s.external_name => {
-                        let rank = (0, s.meta.created.unwrap_or(i64::MAX));
-                        (rank, vec![self.hostname(&s.meta)], false, s.cluster_ips.clone())
-                    }
-                    Some(Object::ServiceEntry(e)) => {
-                        let rank = (1, e.meta.created.unwrap_or(i64::MAX));
-                        (rank, e.hosts.clone(), e.private, Vec::new())
-                    }
-                    _ => Default::default(),
-                };
-                let local = hosts.iter().map(|host| (key.namespace.clone(), host.clone()));
-                touched.extend(self.names.set(key, rank, local.collect()));
-                let public = if private { Vec::new() } else { hosts };
-                touched.extend(self.hosts.set(key, rank, public));
-                touched.extend(self.cluster_ips.set(key, rank, ips));
-            }
-            _ => {}
-        }
-        touched
+        hostname(service, &self.domain)
     }
 
     fn locate(&mut self, key: &Key, object: &Object) {
@@ -280,17 +242,6 @@ impl Inputs {
 /// Whether the pod has addresses of its own.
 pub(crate) fn is_addressable(pod: &Pod) -> bool {
     !pod.ips.is_empty() && matches!(pod.phase, Phase::Pending | Phase::Running)
-}
-
-/// A pod that is going loses its address to one that stays, an older one to a newer one.
-fn pod_claim(pod: &Pod) -> (Rank, Vec<(Str, IpAddr)>) {
-    if pod.host_network || !is_addressable(pod) {
-        return Default::default();
-    }
-    let newest_first = pod.meta.created.map_or(i64::MAX, |created| created.saturating_neg());
-    let network = pod.meta.label("topology.istio.io/network").cloned().unwrap_or_default();
-    let ips = pod.ips.iter().map(|ip| (network.clone(), *ip)).collect();
-    ((u8::from(pod.meta.deleting), newest_first), ips)
 }
 
 /// Whether the entry gets addresses because it has none.

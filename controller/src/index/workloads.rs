@@ -1,12 +1,14 @@
 //! Workloads: pods, WorkloadEntries, endpoints of ServiceEntries and of EndpointSlices.
 
+mod memberships;
 mod names;
+mod tunnel;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ambit_model::{
-    ApplicationTunnel, ApplicationTunnelProtocol, HealthStatus, Locality, NamespacedHostname,
-    NetworkMode, PortMap, Str, TunnelProtocol, Workload, WorkloadType,
+    HealthStatus, Locality, NamespacedHostname, NetworkMode, PortMap, Str, TunnelProtocol,
+    Workload, WorkloadType,
 };
 use ambit_xds::encode::Encoded;
 
@@ -19,8 +21,7 @@ use crate::watch::kinds::{
 };
 use crate::watch::{Key, Kind, Meta, Problem};
 
-/// The services a workload stands behind, with its own ports.
-type Memberships = BTreeMap<NamespacedHostname, PortMap>;
+use memberships::memberships;
 
 /// The workload of a pod that has an address and has not ended.
 pub(super) fn pod(world: World<'_>, pod: &Pod) -> Output {
@@ -45,7 +46,7 @@ pub(super) fn pod(world: World<'_>, pod: &Pod) -> Output {
         workload_name: pod.owner.clone(),
         canonical_name: names::canonical(&pod.meta, &pod.owner),
         locality: world.inputs.locality(&pod.node),
-        application_tunnel: application_tunnel(world, &pod.meta, &mut output.problems),
+        application_tunnel: tunnel::application_tunnel(world, &pod.meta, &mut output.problems),
         status: if healthy { HealthStatus::Healthy } else { HealthStatus::Unhealthy },
         services: memberships(world, &pod.meta, &named, &BTreeMap::new()),
         ..base(world, uid, &pod.meta)
@@ -244,69 +245,4 @@ fn own_addresses(world: World<'_>, pod: &Pod) -> Result<(), Problem> {
         }
     }
     Ok(())
-}
-
-/// The services that select a workload, with the ports that it has for them: `named` finds the target ports that are
-/// names, `own` the numbers that the workload itself gives to ports of services.
-fn memberships(
-    world: World<'_>,
-    meta: &Meta,
-    named: &dyn Fn(&str) -> Option<u16>,
-    own: &BTreeMap<Str, u16>,
-) -> Memberships {
-    let mut shares = Memberships::new();
-    for service in world.inputs.services(&meta.namespace) {
-        let selects = !service.selector.is_empty() && service.selector.matches(&meta.labels);
-        if !selects || service.external_name {
-            continue;
-        }
-        let mut ports = services::endpoint_ports(service, named);
-        for port in &service.ports {
-            if let Some(number) = own.get(&port.name) {
-                ports.insert(port.port, *number);
-            }
-        }
-        let hostname = world.inputs.hostname(&service.meta);
-        shares.insert(NamespacedHostname::new(meta.namespace.clone(), hostname), ports);
-    }
-    for entry in world.inputs.service_entries(&meta.namespace) {
-        let selector = entry.selector.as_ref().filter(|s| !s.is_empty());
-        if !selector.is_some_and(|s| s.matches(&meta.labels))
-            || entry.resolution == Resolution::None
-        {
-            continue;
-        }
-        let target = |name: &Str, target| own.get(name).copied().unwrap_or(target);
-        let ports: PortMap =
-            entry.ports.iter().map(|p| (p.number, target(&p.name, p.target))).collect();
-        shares.extend(services::hosts(world, entry).map(|host| (host, ports.clone())));
-    }
-    shares
-}
-
-/// How a waypoint wants its traffic from the ztunnel in front of it, e.g. `PROXY/15088`.
-fn application_tunnel(
-    world: World<'_>,
-    meta: &Meta,
-    problems: &mut Vec<Problem>,
-) -> Option<ApplicationTunnel> {
-    let annotation = "ambient.istio.io/waypoint-inbound-binding";
-    let gateway = world.inputs.gateway(&meta.namespace, waypoints::gateway_name(meta)?)?;
-    let binding = gateway.meta.annotation(annotation)?;
-    let (protocol, port) = binding.split_once('/').unwrap_or((binding, ""));
-    let port = if port.is_empty() { Ok(None) } else { port.parse().map(Some) };
-    match (protocol, port) {
-        ("NONE", Ok(_)) => None,
-        ("PROXY", Ok(port)) if port != Some(0) => {
-            Some(ApplicationTunnel { protocol: ApplicationTunnelProtocol::Proxy, port })
-        }
-        _ => {
-            let message = format!(
-                "{binding:?} of Gateway {}/{} is neither NONE nor PROXY/<port>",
-                gateway.meta.namespace, gateway.meta.name
-            );
-            problems.push(Problem::new(format!("metadata.annotations[{annotation}]"), message));
-            None
-        }
-    }
 }

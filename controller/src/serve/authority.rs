@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 use tokio::time::Instant;
 use tokio_rustls::rustls::ServerConfig;
 
+use super::Metrics;
 use crate::watch::DirWatch;
 
 /// The lifetime of the server's certificate; it is renewed at half of it.
@@ -129,7 +130,7 @@ impl Authority {
     ///
     /// # Errors
     /// The directory cannot be watched at all.
-    pub async fn keep(self: Arc<Self>) -> Result<(), AuthorityError> {
+    pub async fn keep(self: Arc<Self>, metrics: Metrics) -> Result<(), AuthorityError> {
         let dir = self.files.dir.clone();
         let failed = |source| AuthorityError::Watch { path: dir.clone(), source };
         let mut watch = DirWatch::new().map_err(failed)?;
@@ -146,6 +147,7 @@ impl Authority {
                     Instant::now() + SERVER_TTL / 2
                 }
                 Err(error) => {
+                    metrics.authority_failed();
                     let text = error.to_string();
                     if text != complaint {
                         tracing::error!(%error, "the certificate authority was not reloaded; the last good one serves on");
@@ -154,6 +156,7 @@ impl Authority {
                     Instant::now() + RETRY
                 }
             };
+            metrics.authority_expires(self.current.read().ca.not_after());
             tokio::select! {
                 _ = watch.next() => {}
                 () = tokio::time::sleep_until(renewal) => {}

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Authority, Caller, Metrics, Subscription, Tokens};
 use crate::index::NodeIdentities;
+use crate::watch::one_line;
 
 /// The longest lifetime that may be asked for, as in Istio.
 const MAX_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -100,7 +101,7 @@ impl Certificates {
 fn impersonated(request: &IstioCertificateRequest) -> Option<String> {
     let value = request.metadata.as_ref()?.fields.get("ImpersonatedIdentity")?;
     match value.kind.as_ref()? {
-        Kind::StringValue(text) => Some(text.chars().take(512).collect()),
+        Kind::StringValue(text) => Some(one_line(text)),
         _ => Some(String::new()),
     }
 }

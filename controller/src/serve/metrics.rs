@@ -1,6 +1,6 @@
 //! Metrics of the controller.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ambit_xds::ResourceType;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -24,6 +24,8 @@ pub struct Metrics {
     streams_refused: Family<Reason, Counter>,
     certificates_issued: Counter,
     certificates_refused: Family<Reason, Counter>,
+    authority_failures: Counter,
+    authority_expiry: Gauge,
     resources: Family<Type, Gauge>,
     objects: Family<Object, Gauge>,
     objects_refused: Gauge,
@@ -57,6 +59,8 @@ impl Default for Metrics {
             streams_refused: Family::default(),
             certificates_issued: Counter::default(),
             certificates_refused: Family::default(),
+            authority_failures: Counter::default(),
+            authority_expiry: Gauge::default(),
             resources: Family::default(),
             objects: Family::default(),
             objects_refused: Gauge::default(),
@@ -89,6 +93,16 @@ impl Metrics {
             "certificates_refused",
             "Requests for certificates that were refused, by reason",
             m.certificates_refused,
+        );
+        registry.register(
+            "authority_reload_failures",
+            "Times that the certificate authority's directory could not be used",
+            m.authority_failures,
+        );
+        registry.register(
+            "authority_expiry_timestamp_seconds",
+            "When the certificate authority can sign no more, in seconds since 1970",
+            m.authority_expiry,
         );
         registry.register("resources", "Resources that are distributed, by type", m.resources);
         registry.register("objects", "Objects that were read, by kind", m.objects);
@@ -126,6 +140,15 @@ impl Metrics {
 
     pub(crate) fn certificate_refused(&self, reason: &'static str) {
         self.certificates_refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    pub(crate) fn authority_failed(&self) {
+        self.authority_failures.inc();
+    }
+
+    pub(crate) fn authority_expires(&self, at: SystemTime) {
+        let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.authority_expiry.set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn resources(&self, kind: ResourceType, count: usize) {

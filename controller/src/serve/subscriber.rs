@@ -105,9 +105,9 @@ impl Subscriber {
         Ok(reaction)
     }
 
-    /// Takes a new state in.
+    /// Takes a new state in. Policies go first: proxies of Istio pass over references to policies that they do not know.
     pub(crate) fn published(&mut self, published: &Published) -> Vec<Push> {
-        let pushes: Vec<Push> = ResourceType::ALL
+        let pushes: Vec<Push> = [ResourceType::Authorization, ResourceType::Address]
             .into_iter()
             .filter_map(|kind| self.states[kind as usize].as_mut()?.push(kind, published))
             .collect();

@@ -76,46 +76,73 @@ fn list_items(mut value: Value) -> Result<Vec<Value>, Value> {
 /// The document of an object; the caller knows where it stands.
 fn document(value: Value) -> Document {
     let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
-    let (api_version, kind) = (text("apiVersion"), text("kind"));
-    let refused = |subject, problem| Document {
-        number: 0,
-        line: 0,
-        subject,
-        object: None,
-        problems: vec![problem],
-    };
-    let other = || {
-        let name =
-            value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("without name");
-        let kind = if kind.is_empty() { "object" } else { kind };
-        Subject::Other(one_line(&format!("{kind} {name}")))
-    };
-    if !value.is_object() {
-        return refused(
-            other(),
-            Problem::new("", "a Kubernetes object is expected, a mapping with apiVersion and kind"),
-        );
-    }
-    if kind.is_empty() || api_version.is_empty() {
-        let field = if kind.is_empty() { "kind" } else { "apiVersion" };
-        return refused(other(), Problem::new(field, "is missing"));
-    }
-    let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
-    let Some(kind) = Kind::ALL.into_iter().find(|k| k.as_str() == kind && k.group() == group)
-    else {
-        if kinds::is_known_and_unused(group, kind) {
-            return Document {
-                number: 0,
-                line: 0,
-                subject: other(),
-                object: None,
-                problems: Vec::new(),
-            };
+    let (subject, object, problems) = match recognise(text("apiVersion"), text("kind")) {
+        _ if !value.is_object() => {
+            let message = "a Kubernetes object is expected, a mapping with apiVersion and kind";
+            (other(&value), None, vec![Problem::new("", message)])
         }
-        let message =
-            format!("{api_version} {kind} is not a kind that the controller reads; it is left out");
-        return refused(other(), Problem::new("kind", message));
+        Recognised::Kind(kind) => trimmed(kind, value, Vec::new()),
+        Recognised::Policy(kind, problem) => trimmed(kind, value, vec![problem]),
+        Recognised::Unused => (other(&value), None, Vec::new()),
+        Recognised::Unknown(problem) => (other(&value), None, vec![problem]),
     };
-    let Trimmed { key, object, problems } = kinds::trim(kind, value);
-    Document { number: 0, line: 0, subject: Subject::Object(key), object, problems }
+    Document { number: 0, line: 0, subject, object, problems }
+}
+
+fn trimmed(
+    kind: Kind,
+    value: Value,
+    problems: Vec<Problem>,
+) -> (Subject, Option<Object>, Vec<Problem>) {
+    let Trimmed { key, object, problems } = kinds::trim(kind, value, problems);
+    (Subject::Object(key), object, problems)
+}
+
+/// What a document says it is.
+enum Recognised {
+    /// A kind that is read.
+    Kind(Kind),
+    /// Not quite a policy, which is what was meant: leaving it out could leave open what it should close.
+    Policy(Kind, Problem),
+    /// A kind that may be there and means nothing.
+    Unused,
+    /// Anything else.
+    Unknown(Problem),
+}
+
+fn recognise(api_version: &str, kind: &str) -> Recognised {
+    let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    let versioned = !api_version.is_empty();
+    if let Some(kind) = Kind::ALL
+        .into_iter()
+        .find(|known| versioned && known.as_str() == kind && known.group() == group)
+    {
+        return Recognised::Kind(kind);
+    }
+    if kinds::is_known_and_unused(group, kind) && versioned {
+        return Recognised::Unused;
+    }
+    let problem = if kind.is_empty() {
+        Problem::new("kind", "is missing")
+    } else if !versioned {
+        Problem::new("apiVersion", "is missing")
+    } else {
+        let message = format!("{api_version} {kind} is not a kind that the controller reads");
+        Problem::new("kind", message)
+    };
+    let policies = [Kind::AuthorizationPolicy, Kind::PeerAuthentication];
+    let meant = policies.into_iter().find(|policy| policy.as_str().eq_ignore_ascii_case(kind));
+    let in_group =
+        (group == Kind::AuthorizationPolicy.group()).then_some(Kind::AuthorizationPolicy);
+    match meant.or(in_group) {
+        Some(policy) => Recognised::Policy(policy, problem),
+        None => Recognised::Unknown(problem),
+    }
+}
+
+fn other(value: &Value) -> Subject {
+    let text = |path: &str| value.pointer(path).and_then(Value::as_str);
+    let kind = text("/kind").filter(|kind| !kind.is_empty()).unwrap_or("object");
+    let name = text("/metadata/name").unwrap_or("without name");
+    Subject::Other(one_line(&format!("{kind} {name}")))
 }

@@ -46,17 +46,16 @@ pub(super) struct Trimmed {
     pub(super) problems: Vec<Problem>,
 }
 
-/// Reads an object of `kind`.
-pub(super) fn trim(kind: Kind, value: Value) -> Trimmed {
-    let mut problems = Vec::new();
+/// Reads an object of `kind`, of which `problems` are known already.
+pub(super) fn trim(kind: Kind, value: Value, mut problems: Vec<Problem>) -> Trimmed {
     let meta = match meta::read(kind, &value) {
         Ok(meta) => meta,
         Err(meta::Unusable { guess, problem }) => {
             problems.push(problem);
             match guess {
-                Some(meta) if is_policy(kind) => meta,
+                Some(meta) if is_policy(kind) => *meta,
                 other => {
-                    let meta = other.unwrap_or_default();
+                    let meta = other.map(|meta| *meta).unwrap_or_default();
                     let key = Key { kind, namespace: meta.namespace, name: meta.name };
                     return Trimmed { key, object: None, problems };
                 }

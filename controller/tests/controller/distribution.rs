@@ -148,3 +148,21 @@ async fn plaintext_is_served_on_the_loopback_and_needs_the_token_too() {
     assert!(crate::harness::soon(events.recv()).await.is_some());
     task.abort();
 }
+
+#[tokio::test]
+async fn without_its_directory_the_last_state_stays_until_it_is_back() {
+    let controller = Running::start(mesh(), &[]).await;
+    let mut proxy = controller.proxy();
+    proxy.synced().await;
+    let files = &controller.files;
+    std::fs::rename(files.path("objects"), files.path("away")).unwrap();
+    // Filled before it is in place, so that nobody sees it empty.
+    std::fs::create_dir(files.path("next")).unwrap();
+    files.replace("next/db.yaml", &pod("db", "10.0.0.2", "node-b"));
+    files.replace("next/web.yaml", &pod("web", "10.0.0.1", "node-a"));
+    std::fs::rename(files.path("next"), files.path("objects")).unwrap();
+    let expected = [format!("-{SERVICE}"), "+Kubernetes//Pod/shop/db".into(), format!("+{WEB}")];
+    assert_eq!(proxy.changes().await, expected);
+    files.replace("objects/more.yaml", &pod("more", "10.0.0.3", "node-b"));
+    assert_eq!(proxy.changes().await, ["+Kubernetes//Pod/shop/more"]);
+}

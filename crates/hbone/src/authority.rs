@@ -75,7 +75,18 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused() {
-        for text in ["", ":80", "host", "host:", "host:port", "host:70000", "a b:80", "::1:80", "[::1]", "user@host:80"] {
+        for text in [
+            "",
+            ":80",
+            "host",
+            "host:",
+            "host:port",
+            "host:70000",
+            "a b:80",
+            "::1:80",
+            "[::1]",
+            "user@host:80",
+        ] {
             assert!(text.parse::<Authority>().is_err(), "{text}");
         }
     }

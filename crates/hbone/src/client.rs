@@ -1,5 +1,7 @@
 //! The client side of one HBONE connection.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -29,9 +31,15 @@ pub struct Response {
     pub headers: HeaderMap,
 }
 
+/// Stands for the number of streams that the peer takes until its SETTINGS have come. No peer can say it, and one that
+/// says nothing counts as `usize::MAX`.
+pub(crate) const UNTOLD: usize = usize::MAX - 1;
+
 /// How far a connection's life has got.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
+    /// The peer has not said yet how many streams it takes: there is place for one.
+    Opening,
     Open,
     /// No new stream may be opened: it is going away, or was idle for too long.
     Retired,
@@ -65,7 +73,7 @@ impl Client {
             streams: AtomicUsize::new(0),
             max_streams: config.client_max_streams,
             last_used: Mutex::new(Instant::now()),
-            phase: watch::Sender::new(Phase::Open),
+            phase: watch::Sender::new(Phase::Opening),
             abort: Notify::new(),
         });
         let idle = idle(shared.clone(), config.idle_timeout);
@@ -78,9 +86,19 @@ impl Client {
         Slot::new(self.clone())
     }
 
-    /// Streams that the peer takes at a time; ours to choose until its SETTINGS have come.
+    /// Streams that the peer takes at a time.
     pub(crate) fn allowed_streams(&self) -> usize {
-        self.send.current_max_send_streams()
+        if self.is_opening() { 1 } else { self.send.current_max_send_streams() }
+    }
+
+    /// Whether the peer has not said yet how many streams it takes.
+    pub(crate) fn is_opening(&self) -> bool {
+        *self.shared.phase.borrow() == Phase::Opening
+    }
+
+    /// Resolves once the peer has said how many streams it takes, or never will.
+    pub(crate) async fn opened(&self) {
+        self.shared.reached(Phase::Open).await;
     }
 
     /// Whether no new stream may be opened.
@@ -120,13 +138,14 @@ impl Client {
 
 /// Runs the connection to its end; retires it first when it has been idle for too long.
 async fn drive<IO>(
-    connection: Connection<IO, Bytes>,
+    mut connection: Connection<IO, Bytes>,
     mut keepalive: Keepalive,
     idle: impl Future<Output = ()>,
     shared: Arc<Shared>,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
+    let connection = run(&mut connection, &shared);
     tokio::pin!(connection, idle);
     let mut is_idle = false;
     let ended = loop {
@@ -144,6 +163,23 @@ async fn drive<IO>(
     if let Err(error) = ended {
         tracing::debug!(%error, "HBONE connection ended");
     }
+}
+
+/// Polls the connection to its end; opens it once the peer's SETTINGS have come.
+async fn run<IO>(connection: &mut Connection<IO, Bytes>, shared: &Shared) -> Result<(), h2::Error>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut told = false;
+    poll_fn(|cx| {
+        let ended = Pin::new(&mut *connection).poll(cx);
+        if !told && connection.max_concurrent_send_streams() != UNTOLD {
+            told = true;
+            shared.advance(Phase::Open);
+        }
+        ended
+    })
+    .await
 }
 
 /// Resolves once the connection has had no stream for `timeout`.
@@ -166,17 +202,22 @@ async fn idle(shared: Arc<Shared>, timeout: std::time::Duration) {
 
 impl Shared {
     pub(crate) fn retire(&self) {
+        self.advance(Phase::Retired);
+    }
+
+    /// Life goes forward only.
+    fn advance(&self, to: Phase) {
         self.phase.send_if_modified(|phase| {
-            let open = *phase == Phase::Open;
-            if open {
-                *phase = Phase::Retired;
+            let forward = *phase < to;
+            if forward {
+                *phase = to;
             }
-            open
+            forward
         });
     }
 
     fn is_retired(&self) -> bool {
-        *self.phase.borrow() != Phase::Open
+        *self.phase.borrow() >= Phase::Retired
     }
 
     async fn reached(&self, least: Phase) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::client::UNTOLD;
+
 /// HTTP/2 parameters. The defaults are those of Istio's ztunnel except where a field says why not.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -65,7 +67,7 @@ impl Config {
             .initial_connection_window_size(self.connection_window)
             .max_frame_size(self.frame_size)
             .max_header_list_size(16 << 10)
-            .initial_max_send_streams(self.client_max_streams)
+            .initial_max_send_streams(UNTOLD)
             .max_send_buffer_size(self.send_buffer)
             .enable_push(false);
         builder

@@ -44,6 +44,8 @@ pub enum PoolError<E> {
 
 enum Next<E> {
     Ready(Slot),
+    /// A connection was just made, and its peer has not said yet for how many it has room.
+    Opening(Client),
     Wait(Dialing<E>),
     Dial(watch::Sender<Option<Result<(), Arc<E>>>>),
 }
@@ -118,6 +120,10 @@ where
         loop {
             let mut dialing = match self.next(key) {
                 Next::Ready(slot) => return Ok(slot),
+                Next::Opening(client) => {
+                    client.opened().await;
+                    continue;
+                }
                 Next::Wait(dialing) => dialing,
                 // The peer sends every connection away as soon as it is made.
                 Next::Dial(_) if dials == ATTEMPTS => return Err(PoolError::Tunnel(Error::Closed)),
@@ -144,8 +150,12 @@ where
             Some(entry) => entry,
             None => entries.entry(key.clone()).or_default(),
         };
+        let opening = entry.clients.iter().find(|client| client.is_opening()).cloned();
         if let Some(slot) = entry.clients.iter().find_map(Client::reserve) {
             return Next::Ready(slot);
+        }
+        if let Some(client) = opening {
+            return Next::Opening(client);
         }
         match &entry.dialing {
             Some(dialing) if dialing.has_changed().is_ok() => Next::Wait(dialing.clone()),

@@ -99,11 +99,7 @@ async fn upload(
     }
 }
 
-async fn download(
-    recv: &mut RecvStream,
-    tcp: &TcpStream,
-    count: &Count<'_>,
-) -> Result<(), Error> {
+async fn download(recv: &mut RecvStream, tcp: &TcpStream, count: &Count<'_>) -> Result<(), Error> {
     while let Some(data) = recv.data().await {
         let data = data.map_err(receive_error)?;
         let n = data.len();

@@ -9,8 +9,8 @@ use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::pool::Slot;
 use crate::Error;
+use crate::pool::Slot;
 
 /// Both directions of an accepted CONNECT. Dropping it before both have ended resets the stream.
 pub struct Stream {

@@ -31,10 +31,8 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
 /// A client on one end of a pipe, and the server on the other.
 async fn pair(config: &Config) -> (Client, Server<DuplexStream>) {
     let (near, far) = tokio::io::duplex(1 << 20);
-    let (client, server) = tokio::join!(
-        Client::handshake(near, config),
-        Server::handshake(far, config)
-    );
+    let (client, server) =
+        tokio::join!(Client::handshake(near, config), Server::handshake(far, config));
     (client.unwrap(), server.unwrap())
 }
 
@@ -119,7 +117,10 @@ async fn headers_arrive_and_baggage_comes_back() {
     };
     let slot = client.reserve().unwrap();
     let (_stream, response) = soon(slot.connect(target(), headers)).await.unwrap();
-    assert_eq!(Baggage::from_headers(&response.headers).unwrap().service.as_deref(), Some("server"));
+    assert_eq!(
+        Baggage::from_headers(&response.headers).unwrap().service.as_deref(),
+        Some("server")
+    );
 }
 
 #[tokio::test]
@@ -349,6 +350,19 @@ async fn a_full_connection_gets_a_sister() {
 }
 
 #[tokio::test]
+async fn a_peer_never_gets_more_streams_than_it_takes_not_even_at_first() {
+    let dials = Arc::new(AtomicUsize::new(0));
+    let config = Config { server_max_streams: 3, ..Config::default() };
+    let pool = TestPool::new(config.clone());
+    let dial = dialer(dials.clone(), config);
+    let opened = futures_util::future::join_all(
+        (0..7).map(|_| pool.connect(&"key", &dial, target(), ConnectHeaders::default())),
+    );
+    assert!(soon(opened).await.iter().all(Result::is_ok));
+    assert_eq!(dials.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
 async fn a_failed_handshake_fails_everybody_who_waited_and_nobody_else() {
     let pool = TestPool::new(Config::default());
     let (release, gate) = tokio::sync::watch::channel(false);
@@ -362,7 +376,12 @@ async fn a_failed_handshake_fails_everybody_who_waited_and_nobody_else() {
     let waiting = futures_util::future::join_all(
         (0..5).map(|_| pool.connect(&"key", failing, target(), ConnectHeaders::default())),
     );
-    let (results, ()) = soon(async { tokio::join!(waiting, async { release.send_replace(true); }) }).await;
+    let (results, ()) = soon(async {
+        tokio::join!(waiting, async {
+            release.send_replace(true);
+        })
+    })
+    .await;
     for result in results {
         assert!(matches!(result, Err(PoolError::Dial(_))));
     }

@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,13 +18,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::error::{Error, IoContext};
+use crate::room::MARKER;
 
 /// Where run directories are made.
 pub const RUN_ROOT: &str = "/run/ambit";
 /// Where `ip netns` looks for namespaces by name.
 const NETNS_DIR: &str = "/run/netns";
-/// Names the instance in the environment of every process that a sandbox starts.
-pub(crate) const MARKER: &str = "AMBIT_SANDBOX";
 /// How long killed processes have to disappear.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -201,23 +200,4 @@ fn id_of(metadata: &fs::Metadata) -> NetNsId {
 fn has_environment(pid: Pid, entry: &str) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     environment.split(|byte| *byte == 0).any(|variable| variable == entry.as_bytes())
-}
-
-/// Whether the machine allows what a sandbox needs: the `Ok` of tests that run only where it does.
-///
-/// # Errors
-/// What is missing and how to get it.
-pub fn supported() -> Result<(), Error> {
-    let probe = std::thread::spawn(|| nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET));
-    match probe.join() {
-        Ok(Ok(())) => {}
-        Ok(Err(errno)) => return Err(Error::namespaces(errno.into())),
-        Err(_) => return Err(Error::namespaces(io::Error::other("thread panicked"))),
-    }
-    for (program, package) in [("ip", "iproute2"), ("nft", "nftables"), ("setpriv", "util-linux")] {
-        if crate::room::find_program(program.as_ref()).is_none() {
-            return Err(Error::Program { program, package });
-        }
-    }
-    Ok(())
 }

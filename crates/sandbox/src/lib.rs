@@ -26,9 +26,11 @@ mod event;
 mod http;
 mod instance;
 mod keeper;
+mod log;
 mod manifest;
 mod mesh;
 mod pod;
+mod process;
 mod publish;
 mod room;
 mod sandbox;
@@ -39,7 +41,7 @@ mod topology;
 pub use cluster::PodKey;
 pub use error::Error;
 pub use event::Event;
-pub use instance::{Instance, RUN_ROOT, supported};
+pub use instance::{Instance, RUN_ROOT};
 pub use keeper::PodHandle;
 pub use manifest::{Invalid, ObjectRef};
 pub use mesh::{Binaries, Component, Settings};
@@ -49,4 +51,5 @@ pub use room::Room;
 pub use sandbox::{Options, Sandbox, Source};
 pub use topology::{
     FABRIC_V4, FABRIC_V6, MAX_NODES, MAX_PODS, NodeNet, PodNet, Topology, TopologyOptions,
+    supported,
 };

@@ -61,6 +61,9 @@ struct Segment {
     passes: Option<Vec<ObjectRef>>,
 }
 
+/// Files with new contents, and those that are gone.
+pub(crate) type Changes = Vec<(String, Option<Manifest>)>;
+
 /// How large a file may be, in bytes.
 pub(crate) const FILE_LIMIT: u64 = 8 << 20;
 

@@ -3,7 +3,6 @@
 mod container;
 mod furnish;
 pub(crate) mod launch;
-pub(crate) mod log;
 mod probe;
 pub(crate) mod process;
 pub(crate) mod runner;

@@ -17,7 +17,9 @@ use ambit_net::NetNs;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::error::Error;
-use crate::instance::MARKER;
+
+/// Names the instance in the environment of every process that a sandbox starts.
+pub(crate) const MARKER: &str = "AMBIT_SANDBOX";
 
 type Job = Box<dyn FnOnce() + Send>;
 

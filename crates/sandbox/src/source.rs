@@ -12,10 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::error::{Error, IoContext};
 use crate::keeper::Command;
-use crate::manifest::{self, FILE_LIMIT, Invalid, Manifest, Refusal};
-
-/// Files with new contents, and those that are gone.
-pub(crate) type Changes = Vec<(String, Option<Manifest>)>;
+use crate::manifest::{self, Changes, FILE_LIMIT, Invalid, Manifest, Refusal};
 
 /// Files whose names end so are read.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];

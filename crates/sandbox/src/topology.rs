@@ -10,15 +10,18 @@
 //! clusters. Whatever the nodes say to each other can be captured on the fabric.
 
 mod link;
+mod net;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::process::Command;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::instance::{Instance, kill_inside, supported};
-use crate::room::Room;
+use crate::instance::{Instance, kill_inside};
+use crate::room::{Room, find_program};
+
+pub use net::{NodeNet, PodNet};
 
 /// How a topology is made.
 #[derive(Clone, Debug)]
@@ -41,26 +44,6 @@ pub struct Topology {
     next_host: BTreeMap<String, u8>,
     options: TopologyOptions,
     instance: Arc<Instance>,
-}
-
-/// A node: a namespace on the fabric that routes for its pods.
-#[derive(Debug)]
-pub struct NodeNet {
-    name: String,
-    index: u8,
-    ips: Vec<IpAddr>,
-    gateways: Vec<IpAddr>,
-    room: Room,
-}
-
-/// A pod's namespace.
-#[derive(Debug)]
-pub struct PodNet {
-    name: String,
-    node: String,
-    host: u8,
-    ips: Vec<IpAddr>,
-    room: Room,
 }
 
 /// The most nodes that a topology has room for.
@@ -216,74 +199,6 @@ const FIRST_HOST: u8 = 2;
 /// The host part of a node's last pod.
 const LAST_HOST: u8 = 251;
 
-// === impl NodeNet ===
-
-impl NodeNet {
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its addresses on the fabric, IPv4 first.
-    pub fn ips(&self) -> &[IpAddr] {
-        &self.ips
-    }
-
-    /// Its addresses among its pods', IPv4 first.
-    pub fn gateways(&self) -> &[IpAddr] {
-        &self.gateways
-    }
-
-    /// Its IPv4 address on the fabric.
-    pub fn ip(&self) -> IpAddr {
-        self.ips.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into())
-    }
-
-    /// Its namespace, with a thread inside.
-    pub fn room(&self) -> &Room {
-        &self.room
-    }
-
-    /// Its number, 1 and up: the third part of its pods' IPv4 addresses.
-    pub fn index(&self) -> u8 {
-        self.index
-    }
-}
-
-// === impl PodNet ===
-
-impl PodNet {
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its node's name.
-    pub fn node(&self) -> &str {
-        &self.node
-    }
-
-    /// Its addresses, IPv4 first.
-    pub fn ips(&self) -> &[IpAddr] {
-        &self.ips
-    }
-
-    /// Its IPv4 address.
-    pub fn ip(&self) -> IpAddr {
-        self.ips.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into())
-    }
-
-    /// Its namespace, with a thread inside.
-    pub fn room(&self) -> &Room {
-        &self.room
-    }
-
-    /// A command to start with `pod.room().spawn(…)`; see [`Room::command`].
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        self.room.command(program)
-    }
-}
-
 /// Loads a transaction of nftables rules in a room.
 pub(crate) fn load_rules(room: &Room, script: String) -> Result<(), Error> {
     link::feed(room, ("nft", "nftables"), &["-f", "-"], script)
@@ -292,6 +207,25 @@ pub(crate) fn load_rules(room: &Room, script: String) -> Result<(), Error> {
 /// Gives a node further addresses of its own, on its loopback interface.
 pub(crate) fn add_addresses(node: &NodeNet, ips: &[IpAddr]) -> Result<(), Error> {
     link::add_addresses(node, ips)
+}
+
+/// Whether the machine allows what a sandbox needs: the `Ok` of tests that run only where it does.
+///
+/// # Errors
+/// What is missing and how to get it.
+pub fn supported() -> Result<(), Error> {
+    let probe = std::thread::spawn(|| nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET));
+    match probe.join() {
+        Ok(Ok(())) => {}
+        Ok(Err(errno)) => return Err(Error::namespaces(errno.into())),
+        Err(_) => return Err(Error::namespaces(io::Error::other("thread panicked"))),
+    }
+    for (program, package) in [("ip", "iproute2"), ("nft", "nftables"), ("setpriv", "util-linux")] {
+        if find_program(program.as_ref()).is_none() {
+            return Err(Error::Program { program, package });
+        }
+    }
+    Ok(())
 }
 
 fn node_part(name: &str) -> String {

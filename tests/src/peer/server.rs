@@ -101,7 +101,9 @@ impl Peer {
                 let ends = (canonical(source), own_address(&tcp));
                 let (peer, credential) = (accepting.clone(), credential.clone());
                 let (config, serve) = (config.clone(), serve.clone());
-                tokio::spawn(async move { peer.serve(tcp, ends, &credential, &config, serve).await });
+                tokio::spawn(
+                    async move { peer.serve(tcp, ends, &credential, &config, serve).await },
+                );
             }
         });
         peer
@@ -138,12 +140,8 @@ impl Peer {
         self.ended.fetch_add(1, Ordering::SeqCst);
     }
 
-    async fn requests<IO, F>(
-        &self,
-        mut server: Server<IO>,
-        of: &Seen,
-        serve: impl Fn(Connect) -> F,
-    ) where
+    async fn requests<IO, F>(&self, mut server: Server<IO>, of: &Seen, serve: impl Fn(Connect) -> F)
+    where
         IO: AsyncRead + AsyncWrite + Unpin,
         F: Future<Output = ()> + Send + 'static,
     {

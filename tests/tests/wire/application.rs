@@ -19,7 +19,8 @@ struct Introduction {
 
 /// `waypoint` is captured and gets its tunnels introduced on port 15088; `guarded` is behind it.
 async fn mesh(variables: &[(&str, &str)]) -> Mesh {
-    let builder = variables.iter().fold(Mesh::builder(), |mesh, (name, value)| mesh.env(name, value));
+    let builder =
+        variables.iter().fold(Mesh::builder(), |mesh, (name, value)| mesh.env(name, value));
     builder
         .pod("client", "n1")
         .plain_pod("caller", "n1")
@@ -27,7 +28,8 @@ async fn mesh(variables: &[(&str, &str)]) -> Mesh {
         .service("waypoint", "10.96.1.1", (15021, 15021), &["waypoint"])
         .service("guarded", "10.96.0.1", (80, 8080), &[])
         .state(|state| {
-            let tunnel = ApplicationTunnel { protocol: ApplicationTunnelProtocol::Proxy, port: Some(15088) };
+            let tunnel =
+                ApplicationTunnel { protocol: ApplicationTunnelProtocol::Proxy, port: Some(15088) };
             workload(state, "waypoint").application_tunnel = Some(tunnel);
             // The service does not know the port: the application tunnel stands in for it.
             service(state, "guarded").waypoint = Some(gateway("waypoint", 15008));
@@ -139,7 +141,8 @@ async fn a_tunnel_without_protocol_only_changes_the_port() {
     let mut mesh = mesh(&[]).await;
     mesh.greeter("waypoint", 15088, "plainly");
     mesh.update(|state| {
-        let tunnel = ApplicationTunnel { protocol: ApplicationTunnelProtocol::None, port: Some(15088) };
+        let tunnel =
+            ApplicationTunnel { protocol: ApplicationTunnelProtocol::None, port: Some(15088) };
         workload(state, "waypoint").application_tunnel = Some(tunnel);
     })
     .await;

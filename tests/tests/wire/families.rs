@@ -41,7 +41,13 @@ async fn every_path_is_the_same_over_ipv6() {
         ("a service", "client", vip(VIP4), vip(VIP6), "server"),
         ("the same node", "client", mesh.at("beside", 8080), mesh.at_v6("beside", 8080), "beside"),
         ("out of the mesh", "client", mesh.at("plain", 8080), mesh.at_v6("plain", 8080), "plain"),
-        ("into the mesh", "stranger", mesh.at("server", 8080), mesh.at_v6("server", 8080), "server"),
+        (
+            "into the mesh",
+            "stranger",
+            mesh.at("server", 8080),
+            mesh.at_v6("server", 8080),
+            "server",
+        ),
         ("to itself", "client", mesh.at("client", 9090), mesh.at_v6("client", 9090), "client"),
     ] {
         if by == "client" {

@@ -209,7 +209,9 @@ async fn what_is_no_tls_is_closed_and_troubles_nobody_else() {
     let own = mesh.credential(&identity("caller")).await;
     let mut caller =
         mesh.caller("caller", &own, mesh.at("server", 15008), &identity("server")).await;
-    for garbage in [&b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..], &[0; 4096], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+    for garbage in
+        [&b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..], &[0; 4096], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+    {
         let mut tcp = mesh.dial("caller", mesh.at("server", 15008)).await.unwrap();
         tcp.write_all(garbage).await.unwrap();
         let mut answer = Vec::new();

@@ -77,7 +77,10 @@ async fn every_request_has_its_answer() {
             }
             other => {
                 assert_eq!(other.in_a_word(), expected, "{what}");
-                assert!(matches!(&other, Answer::Status(_, headers) if headers.is_empty()), "{other:?}");
+                assert!(
+                    matches!(&other, Answer::Status(_, headers) if headers.is_empty()),
+                    "{other:?}"
+                );
             }
         }
     }
@@ -103,7 +106,13 @@ async fn what_a_caller_says_of_itself_counts_where_its_address_says_nothing() {
     for (what, network, forwarded, workload, service) in [
         ("by its address", None, None, "caller", "web.default.svc.cluster.local"),
         ("of another network", Some("far"), None, "distant", "web.default.svc.cluster.local"),
-        ("to a service", Some("far"), Some("for=x;host=unknown.example"), "distant", "web.default.svc.cluster.local"),
+        (
+            "to a service",
+            Some("far"),
+            Some("for=x;host=unknown.example"),
+            "distant",
+            "web.default.svc.cluster.local",
+        ),
     ] {
         let mut request = connect_request(&authority);
         let baggage = "k8s.cluster.name=c2,k8s.namespace.name=shop,k8s.job.name=distant";
@@ -219,9 +228,7 @@ async fn a_drained_tunnel_says_goaway_and_lets_streams_finish() {
     tunnel.line().await.unwrap();
     stubborn.line().await.unwrap();
     mesh.on_node("n2", &["kill", "-TERM", &mesh.pid("n2").to_string()]).await.ok();
-    let refused = async {
-        while matches!(caller.connect(&authority).await, Answer::Open(_)) {}
-    };
+    let refused = async { while matches!(caller.connect(&authority).await, Answer::Open(_)) {} };
     soon(refused).await;
     eventually(|| async {
         match mesh.dial("caller", mesh.at("server", 15008)).await {

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use ambit_hbone::{Config, Connect};
-use ambit_model::{
-    GatewayAddress, GatewayDestination, LocalState, NetworkAddress, TunnelProtocol,
-};
+use ambit_model::{GatewayAddress, GatewayDestination, LocalState, NetworkAddress, TunnelProtocol};
 use ambit_net::ConnectOptions;
 use ambit_tests::{Mesh, Peer, eventually, identity, missing};
 use serde_json::json;
@@ -26,7 +24,8 @@ async fn mesh() -> Mesh {
     });
     let mut builder = Mesh::builder().pod("client", "n1").pod("server", "n2").policy(allow);
     for name in ["gw", "false-gw", "remote", "impostor", "nameless", "astray"] {
-        let hbone = |workload: &mut ambit_model::Workload| workload.protocol = TunnelProtocol::Hbone;
+        let hbone =
+            |workload: &mut ambit_model::Workload| workload.protocol = TunnelProtocol::Hbone;
         builder = builder.plain_pod(name, "n2").workload(name, hbone);
     }
     for (name, host) in SERVICES {
@@ -131,7 +130,8 @@ async fn services_of_another_network_are_reached_through_its_gateway() {
     eventually(|| async {
         let log = mesh.log("n1");
         let told = |line: &str| {
-            line.contains(r#"dst.workload="server""#) && line.contains(r#"dst.identity="spiffe://cluster.local/ns/default/sa/server""#)
+            line.contains(r#"dst.workload="server""#)
+                && line.contains(r#"dst.identity="spiffe://cluster.local/ns/default/sa/server""#)
         };
         if log.lines().any(told) { Ok(()) } else { Err(log) }
     })

@@ -15,8 +15,7 @@ use tokio::io::{AsyncReadExt, BufReader};
 use super::{gateway, service, workload};
 
 /// Pods in which proxies are played.
-const PLAYED: [&str; 8] =
-    ["web", "behind", "behind2", "wp", "canary", "open", "liar", "refuser"];
+const PLAYED: [&str; 8] = ["web", "behind", "behind2", "wp", "canary", "open", "liar", "refuser"];
 
 /// Everything of table 2.4 on one network.
 async fn mesh() -> Mesh {
@@ -64,7 +63,8 @@ fn arrange(state: &mut LocalState) {
         destination: GatewayDestination::Address(vip),
         hbone_mtls_port: 15443,
     });
-    let weighted = |name: &str, port, weight| WeightedWaypoint { destination: gateway(name, port), weight };
+    let weighted =
+        |name: &str, port, weight| WeightedWaypoint { destination: gateway(name, port), weight };
     let split = service(state, "split");
     split.waypoint = Some(gateway("wp", 15443));
     split.weighted_waypoints = vec![weighted("wp", 15443, 0), weighted("canary", 15008, 100)];
@@ -123,7 +123,13 @@ async fn every_destination_has_its_way() {
         ("a pod with a waypoint", "client", at("behind", 8080), "wp", at("behind", 8080)),
         ("as a service without one", "client", vip([0, 6], 80), "behind", at("behind", 8080)),
         ("weights", "client", vip([0, 7], 80), "canary", vip([0, 7], 80)),
-        ("its own waypoint", "waypoint-client", at("behind2", 8080), "behind2", at("behind2", 8080)),
+        (
+            "its own waypoint",
+            "waypoint-client",
+            at("behind2", 8080),
+            "behind2",
+            at("behind2", 8080),
+        ),
     ] {
         assert_eq!(mesh.ask(from, to).await, through, "{what}");
         let seen = peers[through].seen_one();
@@ -223,9 +229,12 @@ async fn an_endpoint_that_fails_is_replaced_by_another() {
         }
     }
     // Nothing answers at all.
-    let drop = "add table inet t; add chain inet t i { type filter hook input priority 0; policy drop; }";
+    let drop =
+        "add table inet t; add chain inet t i { type filter hook input priority 0; policy drop; }";
     mesh.run("dead", &["nft", drop]).await.ok();
-    for answer in futures_util::future::join_all((0..8).map(|_| mesh.ask("client", vip([0, 12], 80)))).await {
+    for answer in
+        futures_util::future::join_all((0..8).map(|_| mesh.ask("client", vip([0, 12], 80)))).await
+    {
         assert_eq!(answer, "web", "silence");
     }
 }
@@ -278,7 +287,9 @@ async fn a_peer_is_told_of_source_service_and_trace() {
         .await;
     let web = Peer::of(&mesh, "web").await;
     let mut traces = Vec::new();
-    for (to, host) in [(mesh.at("web", 8080), ""), (vip([0, 1], 80), ";host=web.default.svc.cluster.local")] {
+    for (to, host) in
+        [(mesh.at("web", 8080), ""), (vip([0, 1], 80), ";host=web.default.svc.cluster.local")]
+    {
         let tcp = mesh.dial("client", to).await.unwrap();
         let source = tcp.local_addr().unwrap();
         let mut banner = [0; 4];

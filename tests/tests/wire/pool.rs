@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use ambit_hbone::{Config, Server};
 use ambit_model::TunnelProtocol;
-use ambit_tls::Credential;
 use ambit_tests::{Mesh, MeshBuilder, Peer, eventually, greet, identity, missing, soon};
+use ambit_tls::Credential;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -73,6 +73,10 @@ async fn connections_of_a_pod_share_one_per_worker_up_to_the_limit() {
             held.push(open(&mesh, "client", to).await);
         }
         assert_eq!(streams(&web), expected, "{what}");
+        // All at once, before the peer has said how many it takes.
+        let at_once = (0..101).map(|_| open(&mesh, "other", to));
+        let _at_once = futures_util::future::join_all(at_once).await;
+        assert_eq!(streams(&web), expected, "{what}, all at once");
     }
 }
 

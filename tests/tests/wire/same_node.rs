@@ -45,8 +45,12 @@ async fn the_way_is_local_unless_told_otherwise() {
                 line.starts_with("istio_tcp_connections_opened_total")
                     && line.contains(&format!(r#"reporter="{reporter}""#))
                     && line.contains(&format!(r#"connection_security_policy="{security}""#))
-                    && line.contains(r#"source_principal="spiffe://cluster.local/ns/default/sa/client""#)
-                    && line.contains(r#"destination_principal="spiffe://cluster.local/ns/default/sa/server""#)
+                    && line.contains(
+                        r#"source_principal="spiffe://cluster.local/ns/default/sa/client""#,
+                    )
+                    && line.contains(
+                        r#"destination_principal="spiffe://cluster.local/ns/default/sa/server""#,
+                    )
             });
             assert!(told, "nothing of {security} by the {reporter}:\n{metrics}");
         }
@@ -54,40 +58,47 @@ async fn the_way_is_local_unless_told_otherwise() {
 }
 
 #[tokio::test]
-async fn what_stops_hbone_stops_the_local_path() {
+async fn what_stops_hbone_at_its_source_stops_the_local_path() {
+    stop_hbone("client", "output").await;
+}
+
+#[tokio::test]
+async fn what_stops_hbone_at_its_destination_stops_the_local_path() {
+    stop_hbone("server", "input").await;
+}
+
+/// Drops what goes to the tunnel port at one hook of one pod, as the agent of a NetworkPolicy would.
+async fn stop_hbone(pod: &str, hook: &str) {
     if missing(&["nft"]).is_some() {
         return;
     }
-    for (pod, hook) in [("client", "output"), ("server", "input")] {
-        let mesh = builder().start().await;
-        mesh.greeter("server", 8080, "server for");
-        let to = mesh.at("server", 8080);
-        let greeting = format!("server for {}", mesh.ip("client"));
-        assert_eq!(mesh.ask("client", to).await, greeting);
-        // As the agent of a NetworkPolicy would.
-        let rules = format!(
-            "add table inet t; add chain inet t c {{ type filter hook {hook} priority 0; }}; \
-             add rule inet t c tcp dport 15008 drop"
-        );
-        mesh.run(pod, &["nft", &rules]).await.ok();
-        let dropped = Instant::now();
-        loop {
-            let started = dropped.elapsed();
-            let answer = mesh.ask("client", to).await;
-            if answer != greeting {
-                assert_eq!(answer, "reset", "{pod} {hook}");
-                break;
-            }
-            assert!(started < STALE, "{pod} {hook}: still the local path after {started:?}");
+    let mesh = builder().start().await;
+    mesh.greeter("server", 8080, "server for");
+    let to = mesh.at("server", 8080);
+    let greeting = format!("server for {}", mesh.ip("client"));
+    assert_eq!(mesh.ask("client", to).await, greeting);
+    let rules = format!(
+        "add table inet t; add chain inet t c {{ type filter hook {hook} priority 0; }}; \
+         add rule inet t c tcp dport 15008 drop"
+    );
+    mesh.run(pod, &["nft", &rules]).await.ok();
+    let dropped = Instant::now();
+    loop {
+        let started = dropped.elapsed();
+        let answer = mesh.ask("client", to).await;
+        if answer != greeting {
+            assert_eq!(answer, "reset");
+            break;
         }
-        mesh.logged("n1", &format!("no answer from {}", mesh.at("server", 15008))).await;
-        mesh.run(pod, &["nft", "delete table inet t"]).await.ok();
-        eventually(|| async {
-            let answer = mesh.ask("client", to).await;
-            if answer == greeting { Ok(()) } else { Err(answer) }
-        })
-        .await;
+        assert!(started < STALE, "still the local path after {started:?}");
     }
+    mesh.logged("n1", &format!("no answer from {}", mesh.at("server", 15008))).await;
+    mesh.run(pod, &["nft", "delete table inet t"]).await.ok();
+    eventually(|| async {
+        let answer = mesh.ask("client", to).await;
+        if answer == greeting { Ok(()) } else { Err(answer) }
+    })
+    .await;
 }
 
 #[tokio::test]

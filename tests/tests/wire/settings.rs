@@ -57,7 +57,8 @@ async fn a_client_offers_what_every_mesh_peer_knows() {
         assert_eq!(alpn, [b"h2"]);
         let mut ciphers = hello.cipher_suites().to_vec();
         ciphers.retain(|cipher| *cipher != CipherSuite::TLS_EMPTY_RENEGOTIATION_INFO_SCSV);
-        let expected = [CipherSuite::TLS13_AES_256_GCM_SHA384, CipherSuite::TLS13_AES_128_GCM_SHA256];
+        let expected =
+            [CipherSuite::TLS13_AES_256_GCM_SHA384, CipherSuite::TLS13_AES_128_GCM_SHA256];
         assert_eq!(ciphers, expected);
         let mut tls = soon(start.into_stream(credential.server_config())).await.unwrap();
         assert_eq!(tls.get_ref().1.protocol_version(), Some(ProtocolVersion::TLSv1_3));

@@ -146,8 +146,7 @@ fn control_plane(
     if address.is_empty() {
         return None;
     }
-    let address =
-        if address.contains("://") { address } else { format!("https://{address}") };
+    let address = if address.contains("://") { address } else { format!("https://{address}") };
     let token = env
         .text("AUTH_TOKEN")
         .or_else(|| Path::new(TOKEN_PATH).exists().then(|| TOKEN_PATH.to_owned()));
@@ -166,7 +165,8 @@ fn http2(env: &mut Reader<'_>) -> hbone::Config {
         stream_window: env.parse("HTTP2_STREAM_WINDOW_SIZE", default.stream_window),
         connection_window: env.parse("HTTP2_CONNECTION_WINDOW_SIZE", default.connection_window),
         frame_size: env.parse("HTTP2_FRAME_SIZE", default.frame_size),
-        client_max_streams: env.parse("POOL_MAX_STREAMS_PER_CONNECTION", default.client_max_streams),
+        client_max_streams: env
+            .parse("POOL_MAX_STREAMS_PER_CONNECTION", default.client_max_streams),
         idle_timeout: env.duration("POOL_UNUSED_RELEASE_TIMEOUT", default.idle_timeout),
         ..default
     }
@@ -187,9 +187,7 @@ fn sockets(env: &mut Reader<'_>, mode: &ProxyMode) -> Sockets {
     };
     Sockets {
         mark,
-        original_source: env
-            .text("ENABLE_ORIG_SRC")
-            .map(|_| env.flag("ENABLE_ORIG_SRC", true)),
+        original_source: env.text("ENABLE_ORIG_SRC").map(|_| env.flag("ENABLE_ORIG_SRC", true)),
         ipv6: env.flag("IPV6_ENABLED", true),
         keepalive: env.flag("KEEPALIVE_ENABLED", true).then_some(keepalive),
         user_timeout: env.flag("USER_TIMEOUT_ENABLED", false),
@@ -384,9 +382,13 @@ mod tests {
         ])
         .unwrap_err()
         .to_string();
-        for name in
-            ["PROXY_MODE", "IPV6_ENABLED", "SECRET_TTL", "HTTP2_FRAME_SIZE", "ZTUNNEL_WORKER_THREADS"]
-        {
+        for name in [
+            "PROXY_MODE",
+            "IPV6_ENABLED",
+            "SECRET_TTL",
+            "HTTP2_FRAME_SIZE",
+            "ZTUNNEL_WORKER_THREADS",
+        ] {
             assert!(mistakes.contains(name), "{name} is missing in {mistakes}");
         }
     }

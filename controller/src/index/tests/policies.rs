@@ -4,6 +4,8 @@ use ambit_model::{Action, Match, Scope, StringMatch};
 
 use super::*;
 
+type Clauses = Vec<Vec<Match>>;
+
 fn policy(namespace: &str, spec: &str) -> String {
     format!(
         "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: p, namespace: {namespace}}}\nspec: {{{spec}}}\n"
@@ -153,7 +155,7 @@ fn layer_7_never_makes_a_policy_more_permissive() {
     let port = |p| Match { destination_ports: vec![p], ..Match::default() };
     let from = || Match { namespaces: exact("a"), ..Match::default() };
     let source = "from: [{source: {namespaces: [a]}}]";
-    let table: Vec<(String, &str, Option<Vec<Vec<Match>>>)> = vec![
+    let table: Vec<(String, &str, Option<Clauses>)> = vec![
         // ALLOW: a rule that looks at layer 7 allows nothing.
         (format!("{source}, to: [{{operation: {{methods: [GET]}}}}]"), "ALLOW", None),
         (format!("{source}, to: [{{operation: {{methods: [GET]}}}}, {{operation: {{ports: ['80']}}}}]"), "ALLOW", None),

@@ -80,6 +80,17 @@ fn content(push: &Push) -> Vec<String> {
     added.chain(push.removed.iter().map(|name| format!("-{name}"))).collect()
 }
 
+fn deny() -> Authorization {
+    Authorization {
+        name: "p".into(),
+        namespace: "ns".into(),
+        scope: Scope::Global,
+        action: Action::Deny,
+        rules: vec![],
+        dry_run: false,
+    }
+}
+
 /// A subscriber that has taken in the first push of `state`.
 fn synced(state: &Published) -> Subscriber {
     let mut subscriber = Subscriber::new(caller());
@@ -180,16 +191,19 @@ fn policies_are_pushed_too() {
     let push = request(&mut subscriber, first(Policy), &state(1, &[])).unwrap();
     request(&mut subscriber, answer(&push), &state(1, &[]));
     let mut new = state(2, &[]);
-    let policy = Authorization {
-        name: "p".into(),
-        namespace: "ns".into(),
-        scope: Scope::Global,
-        action: Action::Deny,
-        rules: vec![],
-        dry_run: false,
-    };
-    new.snapshot.add(Encoded::authorization(&policy).into());
+    new.snapshot.add(Encoded::authorization(&deny()).into());
     assert_eq!(content(&subscriber.published(&new)[0]), ["+ns/p"]);
+}
+
+#[test]
+fn policies_arrive_before_the_workloads_that_refer_to_them() {
+    let mut subscriber = synced(&state(1, &[]));
+    let push = request(&mut subscriber, first(Policy), &state(1, &[])).unwrap();
+    request(&mut subscriber, answer(&push), &state(1, &[]));
+    let mut new = state(2, &["a"]);
+    new.snapshot.add(Encoded::authorization(&deny()).into());
+    let kinds: Vec<ResourceType> = subscriber.published(&new).iter().map(|p| p.kind).collect();
+    assert_eq!(kinds, [Policy, Address]);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::watch::Kind;
 use crate::watch::kinds::Enforcement;
@@ -178,6 +180,42 @@ fn a_policy_that_cannot_be_understood_closes_what_it_selects() {
     }
 }
 
+/// A slip in what says that it is a policy must not open what it closes.
+#[test]
+fn what_was_meant_to_be_a_policy_closes_what_it_selects() {
+    let table = [
+        ("security.istio.io/v1", "AuthorizationPolicyy", Kind::AuthorizationPolicy),
+        ("security.istio.io/v1", "authorizationpolicy", Kind::AuthorizationPolicy),
+        ("security.istio.io/v1", "", Kind::AuthorizationPolicy),
+        ("security.istio/v1", "AuthorizationPolicy", Kind::AuthorizationPolicy),
+        ("", "AuthorizationPolicy", Kind::AuthorizationPolicy),
+        ("v1", "PeerAuthentication", Kind::PeerAuthentication),
+    ];
+    for (version, kind, meant) in table {
+        let mut files = Files::default();
+        let text = format!(
+            "apiVersion: '{version}'\nkind: '{kind}'\nmetadata: {{name: p}}\nspec: {{rules: [{{}}]}}"
+        );
+        let changes = read(&mut files, "f.yaml", &text);
+        let [Change { key, object: Some(object) }] = &changes[..] else { panic!("{changes:?}") };
+        assert_eq!(key.kind, meant);
+        match object {
+            Object::AuthorizationPolicy(p) => assert_eq!(p.enforcement, Enforcement::Deny),
+            Object::PeerAuthentication(p) => {
+                assert_eq!(p.mode, Some(crate::watch::kinds::MtlsMode::Strict));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(files.reports().len() >= 2, "{:?}", files.reports());
+    }
+    assert_eq!(
+        reports(
+            "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: x}"
+        ),
+        [""; 0]
+    );
+}
+
 #[test]
 fn a_policy_without_a_usable_name_closes_its_namespace() {
     for metadata in
@@ -297,7 +335,7 @@ fn an_object_that_breaks_keeps_its_own_last_good_version() {
     let reports: Vec<String> = files.reports().iter().map(ToString::to_string).collect();
     assert_eq!(reports.len(), 2);
     assert!(
-        reports[1].ends_with("Pod shop/a: its last good version stays in force"),
+        reports[0].ends_with("Pod shop/a: its last good version stays in force"),
         "{reports:?}"
     );
     // And still does when something else in the file changes.
@@ -330,5 +368,52 @@ fn hostile_yaml_is_an_error_and_no_disaster() {
     for text in [bomb, deep.as_str(), "\u{0}", "--- !!binary x", "? : ?", "- - - -\n\t- x"] {
         let reports = reports(text);
         assert!(!reports.is_empty(), "{}", &text[..text.len().min(20)]);
+    }
+}
+
+/// One good object of each kind.
+const GOOD: [&str; 10] = [
+    "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {a: b}}",
+    "apiVersion: v1\nkind: Node\nmetadata: {name: n, labels: {topology.kubernetes.io/zone: z}}",
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: p, creationTimestamp: '2026-01-01T00:00:00Z'}\nspec: {containers: [{name: c, ports: [{name: http, containerPort: 80}]}]}\nstatus: {podIP: 10.0.0.1, conditions: [{type: Ready, status: 'True'}]}",
+    "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {clusterIP: 10.1.0.1, selector: {a: b}, ports: [{port: 80, targetPort: http}]}",
+    "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s}\naddressType: IPv4\nports: [{name: http, port: 80}]\nendpoints: [{addresses: [10.0.0.1]}]",
+    "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: s}\nspec: {hosts: [a.b], addresses: [10.0.0.0/8], resolution: STATIC, endpoints: [{address: 10.0.0.1}], ports: [{number: 80, name: http}]}",
+    "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: s}\nspec: {address: 10.0.0.1, weight: 3, ports: {http: 80}}",
+    "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: s}\nspec: {action: DENY, rules: [{from: [{source: {ipBlocks: [10.0.0.0/8], serviceAccounts: [a/b]}}], when: [{key: source.ip, values: [1.2.3.4]}]}]}",
+    "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: s}\nspec: {selector: {matchLabels: {a: b}}, portLevelMtls: {80: {mode: STRICT}}}",
+    "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: s}\nspec: {gatewayClassName: c, listeners: [{port: 80, protocol: HBONE}]}\nstatus: {addresses: [{value: 10.0.0.1}]}",
+];
+
+#[test]
+fn good_objects_of_every_kind_are_read_without_a_remark() {
+    for text in GOOD {
+        let mut files = Files::default();
+        assert_eq!(read(&mut files, "f.yaml", text).len(), 1, "{text}");
+        assert_eq!(files.reports(), [], "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_a_disaster(text in ".{0,200}") {
+        reports(&text);
+    }
+
+    /// A changed object is good, or a remark says what is wrong; never both gone and silent.
+    #[test]
+    fn no_change_of_an_object_is_a_disaster(
+        of in 0..GOOD.len(), at in any::<prop::sample::Index>(), cut in 0_usize..4, with in "[ -~\n]{0,3}",
+    ) {
+        let good = GOOD[of];
+        let start = at.index(good.len());
+        let end = (start + cut).min(good.len());
+        let text = [&good[..start], &with, &good[end..]].concat();
+        let mut files = Files::default();
+        let changes = read(&mut files, "f.yaml", &text);
+        let silent = changes.is_empty() && files.reports().is_empty();
+        prop_assert!(!silent, "{}", text);
+        let mut index = crate::index::Index::new(crate::index::Settings::default());
+        index.apply(changes);
     }
 }

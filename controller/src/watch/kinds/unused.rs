@@ -20,6 +20,8 @@ pub(crate) fn is_known_and_unused(group: &str, kind: &str) -> bool {
             matches!(kind, "Role" | "RoleBinding" | "ClusterRole" | "ClusterRoleBinding")
         }
         "networking.k8s.io" => matches!(kind, "NetworkPolicy" | "Ingress" | "IngressClass"),
+        // For waypoints alone.
+        "security.istio.io" => kind == "RequestAuthentication",
         "autoscaling" => kind == "HorizontalPodAutoscaler",
         "policy" => kind == "PodDisruptionBudget",
         _ => false,

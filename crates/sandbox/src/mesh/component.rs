@@ -13,8 +13,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::sleep;
 
 use crate::event::Event;
-use crate::pod::log::Log;
-use crate::pod::process::{exit_code, kill_group, pid, terminate};
+use crate::log::Log;
+use crate::process::{exit_code, kill_group, pid, terminate};
 
 /// Names a program of the mesh.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::log::Log;
 use super::probe::Prober;
-use super::process::{Program, exit_code, kill_group, pid, terminate};
+use super::process::Program;
+use crate::log::Log;
+use crate::process::{exit_code, kill_group, pid, terminate};
 use crate::topology::NodeNet;
 
 /// Whether ended containers are started again (`restartPolicy`).

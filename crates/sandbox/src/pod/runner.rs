@@ -10,11 +10,11 @@ use tokio::time::sleep;
 
 use super::container::{Container, News, RestartPolicy, State, Stop, pause};
 use super::launch::{Images, PodFacts, launch};
-use super::log::Log;
 use super::process::Program;
 use super::status::{ContainerStatus, Mesh, PodStatus};
 use super::volumes::PodDir;
 use crate::cluster::{Objects, PodKey, PodPlan};
+use crate::log::Log;
 use crate::mesh::{Agent, Enrolment};
 use crate::room::Room;
 use crate::topology::{NodeNet, PodNet};

@@ -17,13 +17,13 @@ use crate::event::Event;
 use crate::instance::Instance;
 use crate::keeper::layers::Layers;
 use crate::keeper::{Command, Keeper, Node, View};
-use crate::manifest::{self, Object};
+use crate::manifest::{self, Changes, Object};
 use crate::mesh::{Agent, Mesh, Places, Settings};
 use crate::pod::runner::Report;
 use crate::publish::Publisher;
 use crate::room::Room;
 use crate::services::{Addresses, DNS_V4, DNS_V6};
-use crate::source::{self, Changes};
+use crate::source;
 use crate::topology::{NodeNet, Topology, TopologyOptions, add_addresses};
 
 /// How many events a slow listener may be behind.
