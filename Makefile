@@ -34,7 +34,7 @@ tests: ## unit tests, and real programs through the mesh
 	$(CARGO) test --workspace --locked
 
 docs: ## the API documentation, with warnings denied
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
 deny: ## licences, bans, sources and advisories of all dependencies
 	@tests/deny.sh

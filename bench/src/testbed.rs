@@ -58,6 +58,7 @@ impl Testbed {
         let congestion_control = Some(CONGESTION_CONTROL.to_owned());
         let options = TopologyOptions { congestion_control, ..TopologyOptions::default() };
         let mut topology = Topology::new(options)?;
+        be_a_switch(topology.fabric())?;
         let mut stages = Vec::new();
         for peer in peers {
             let stage = Stage::build(peer, &mut topology, tools).await;
@@ -162,6 +163,19 @@ async fn proxies(ztunnel: &Ztunnel, nodes: &[Node], dir: &Path) -> anyhow::Resul
         proxies.push(ztunnel::start(ztunnel, &node.net, &node.pods, dir).await?);
     }
     Ok(proxies)
+}
+
+/// Takes packet filters out of the way between the nodes, which kernels put on bridges where containers run.
+fn be_a_switch(fabric: &Room) -> anyhow::Result<()> {
+    let dir = Path::new("/proc/sys/net/bridge");
+    let write = move || {
+        ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"]
+            .map(|name| dir.join(name))
+            .iter()
+            .filter(|path| path.exists())
+            .try_for_each(|path| fs::write(path, "0"))
+    };
+    fabric.run(write).flatten().with_context(|| format!("cannot write to {}", dir.display()))
 }
 
 fn check_congestion_control(room: &Room) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! The `ambit` command.
 
 mod demo;
+mod rights;
 mod terminal;
 mod up;
 
@@ -32,6 +33,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log)?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match arguments.command {
-        Command::Up(options) => up::run(options).await,
+        Command::Up(options) => {
+            rights::obtain()?;
+            up::run(options).await
+        }
     }
 }

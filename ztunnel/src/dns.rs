@@ -1,7 +1,7 @@
 //! The DNS proxy of captured pods: answers for services of the mesh, and forwards everything else to the resolvers that
 //! the pod itself would have asked.
 //!
-//! [`plan`] decides, purely; [`serve`] and [`forward`] carry it out. One [`DnsProxy`] serves any number of pods, each
+//! `plan` decides, purely; `serve` and `forward` carry it out. One [`DnsProxy`] serves any number of pods, each
 //! through sockets that were opened in the pod's own network namespace.
 
 mod cache;

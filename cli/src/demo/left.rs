@@ -8,58 +8,51 @@ use anyhow::{Result, ensure};
 /// What was there before, to be compared with what is there afterwards.
 pub(super) struct Traces {
     instance: String,
-    rules: Vec<u8>,
-    links: Vec<u8>,
+    copy: PathBuf,
+    rules: Vec<String>,
 }
 
 // === impl Traces ===
 
 impl Traces {
-    /// Looks at the machine before the sandbox `instance` is made.
-    pub(super) fn before(instance: &str) -> Self {
-        Self { instance: instance.to_owned(), rules: rules(), links: links() }
+    /// Looks at the machine before the sandbox `instance` is made, from a copy of the objects.
+    pub(super) fn before(instance: &str, copy: &Path) -> Self {
+        Self { instance: instance.to_owned(), copy: copy.to_owned(), rules: rules() }
     }
 
-    /// Checks that all is as before.
-    pub(super) fn check(&self) -> Result<()> {
-        let namespaces = names(Path::new("/run/netns"), &format!("ambit-{}-", self.instance));
+    /// Checks that all is as before; `run_dir` was the sandbox's.
+    pub(super) fn check(&self, run_dir: &Path) -> Result<()> {
+        let prefix = format!("ambit-{}-", self.instance);
+        let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let namespaces: Vec<String> = names.filter(|name| name.starts_with(&prefix)).collect();
         ensure!(namespaces.is_empty(), "namespaces are left: {namespaces:?}");
-        let dir = Path::new("/run/ambit").join(&self.instance);
-        ensure!(!dir.exists(), "files are left: {}", dir.display());
-        let copies = names(&std::env::temp_dir(), "ambit-demo-");
-        ensure!(copies.is_empty(), "files are left: {copies:?}");
+        for path in [run_dir, &self.copy] {
+            ensure!(!path.exists(), "files are left: {}", path.display());
+        }
         let processes = processes(&format!("AMBIT_SANDBOX={}", self.instance));
         ensure!(processes.is_empty(), "processes are left: {processes:?}");
-        ensure!(rules() == self.rules, "the machine's own packet rules have changed");
-        ensure!(links() == self.links, "the machine's own network interfaces have changed");
+        ensure!(rules() == self.rules, "packet or routing rules are left on the machine itself");
         Ok(())
     }
 }
 
-/// The machine's own packet rules, without counters; nothing where they cannot be read.
-fn rules() -> Vec<u8> {
-    output("nft", &["-s", "list", "ruleset"])
+/// What could be ours among the machine's own packet and routing rules; nothing where they cannot be read.
+fn rules() -> Vec<String> {
+    let listings = [
+        output("nft", &["-s", "list", "ruleset"]),
+        output("ip", &["rule"]),
+        output("ip", &["-6", "rule"]),
+    ];
+    let lines = listings.iter().flat_map(|listing| listing.lines());
+    let ours =
+        |line: &&str| ["ambit", "ambient", "0x111", "15001"].iter().any(|word| line.contains(word));
+    lines.filter(ours).map(str::to_owned).collect()
 }
 
-/// The machine's own interfaces and routing rules.
-fn links() -> Vec<u8> {
-    [output("ip", &["-br", "link"]), output("ip", &["rule"]), output("ip", &["-6", "rule"])]
-        .concat()
-}
-
-fn output(program: &str, args: &[&str]) -> Vec<u8> {
-    std::process::Command::new(program)
-        .args(args)
-        .output()
-        .map(|output| output.stdout)
-        .unwrap_or_default()
-}
-
-/// Entries of a directory that begin so.
-fn names(dir: &Path, prefix: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
-    ours.map(|entry| entry.path()).collect()
+fn output(program: &str, args: &[&str]) -> String {
+    let output = std::process::Command::new(program).args(args).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }
 
 /// Processes that carry a variable.

@@ -1,6 +1,6 @@
 //! Traffic capture in a pod's network namespace: what is captured as data, and two back ends that put it there.
 //!
-//! [`Capture`] says what a pod wants; [`rules`] turns it, without IO, into a [`RuleSet`]; a [`Backend`] renders that
+//! [`Capture`] says what a pod wants; [`rules()`] turns it, without IO, into a [`RuleSet`]; a [`Backend`] renders that
 //! for nftables or iptables. [`apply`], [`verify`] and [`remove`] do the work in a namespace. All three block for some
 //! milliseconds while they run `nft`, `iptables-restore` and `ip`: call them from a blocking task.
 //!

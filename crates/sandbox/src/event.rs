@@ -123,7 +123,7 @@ impl fmt::Display for Event {
             Self::Changed { object } => write!(f, "{object} changed"),
             Self::Deleted { object } => write!(f, "{object} deleted"),
             Self::Refused { origin, reason } => write!(f, "refused {origin}: {reason}"),
-            Self::Unused { object, what } => write!(f, "{object}: {what}"),
+            Self::Unused { object, what } => write!(f, "{object} {what}"),
             Self::Component { component, news } => write!(f, "{component} {news}"),
         }
     }

@@ -7,20 +7,20 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ambit_net::NetNsId;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{AccessFlags, Pid};
 
 use crate::error::{Error, IoContext};
 use crate::room::MARKER;
 
-/// Where run directories are made.
+/// Where run directories are made, where that is allowed.
 pub const RUN_ROOT: &str = "/run/ambit";
 /// Where `ip netns` looks for namespaces by name.
 const NETNS_DIR: &str = "/run/netns";
@@ -49,22 +49,17 @@ impl Instance {
         if !valid {
             return Err(Error::InstanceName(name.to_owned()));
         }
-        sweep_crashed(Path::new(RUN_ROOT));
-        let dir = Path::new(RUN_ROOT).join(name);
+        let root = run_root();
+        sweep_crashed(&root);
+        let dir = root.join(name);
         loop {
-            fs::create_dir_all(&dir).doing("create", &dir)?;
-            let path = dir.join("lock");
-            let file =
-                OpenOptions::new().create(true).append(true).open(&path).doing("open", &path)?;
-            let Ok(mut lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
-                return Err(Error::InstanceTaken(name.to_owned()));
-            };
-            // A sweeper may have removed the file between our opening and locking it.
-            let same = fs::metadata(&path)
-                .is_ok_and(|there| lock.metadata().is_ok_and(|ours| ours.ino() == there.ino()));
-            if same {
-                let _ = writeln!(lock, "{}", std::process::id());
-                return Ok(Self { name: name.to_owned(), dir, _lock: lock });
+            match try_lock(&dir) {
+                Ok(Some(lock)) => return Ok(Self { name: name.to_owned(), dir, _lock: lock }),
+                Ok(None) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Err(Error::InstanceTaken(name.to_owned()));
+                }
+                Err(error) => return Err(error).doing("create", &dir),
             }
         }
     }
@@ -90,10 +85,20 @@ impl Instance {
         let mut file =
             OpenOptions::new().create(true).append(true).open(&list).doing("open", &list)?;
         writeln!(file, "{} {}", id.dev, id.inode).doing("write", &list)?;
-        fs::create_dir_all(NETNS_DIR).doing("create", Path::new(NETNS_DIR))?;
         let link = Path::new(NETNS_DIR).join(self.netns_name(part));
         let _ = fs::remove_file(&link);
-        std::os::unix::fs::symlink(path, &link).doing("create", &link)
+        use ErrorKind::{AlreadyExists, PermissionDenied};
+        loop {
+            let made = fs::create_dir_all(NETNS_DIR).and_then(|()| symlink(path, &link));
+            match made {
+                Ok(()) => return Ok(()),
+                // The last to leave has taken the directory away in between.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                // Without root the names are only missed by `ip netns`; another user's may be the same.
+                Err(error) if matches!(error.kind(), PermissionDenied | AlreadyExists) => return Ok(()),
+                Err(error) => return Err(error).doing("create", &link),
+            }
+        }
     }
 
     /// Takes a namespace's name away.
@@ -106,6 +111,37 @@ impl Drop for Instance {
     fn drop(&mut self) {
         sweep(&self.name, &self.dir);
     }
+}
+
+/// Where run directories are made: in memory, as a rule, and gone with the next boot.
+fn run_root() -> PathBuf {
+    let uid = nix::unistd::geteuid();
+    let own = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("ambit"));
+    let fallback = || own.unwrap_or_else(|| std::env::temp_dir().join(format!("ambit-{uid}")));
+    let shared = PathBuf::from(RUN_ROOT);
+    // Root of a user namespace may not write there.
+    let writable = fs::create_dir_all(&shared)
+        .and_then(|()| nix::unistd::access(&shared, AccessFlags::W_OK).map_err(Into::into));
+    if writable.is_ok() { shared } else { fallback() }
+}
+
+/// Takes the lock of a run directory; `None` if it was swept away meanwhile, `WouldBlock` if somebody has it.
+fn try_lock(dir: &Path) -> io::Result<Option<Flock<File>>> {
+    let path = dir.join("lock");
+    let open = || OpenOptions::new().create(true).append(true).open(&path);
+    let file = match fs::create_dir_all(dir).and_then(|()| open()) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, errno)| io::Error::from(errno))?;
+    // A sweeper may have removed the file between our opening and locking it.
+    let ours = lock.metadata()?.ino();
+    if !fs::metadata(&path).is_ok_and(|there| there.ino() == ours) {
+        return Ok(None);
+    }
+    writeln!(lock, "{}", std::process::id())?;
+    Ok(Some(lock))
 }
 
 /// Sweeps every instance under `root` that nobody holds.
@@ -143,7 +179,7 @@ fn sweep(name: &str, dir: &Path) {
     if let Err(error) = fs::remove_dir_all(dir) {
         tracing::warn!(dir = %dir.display(), %error, "cannot remove the run directory: remove it by hand");
     }
-    let _ = fs::remove_dir(RUN_ROOT);
+    let _ = dir.parent().map(fs::remove_dir);
 }
 
 fn recorded(list: &Path) -> HashSet<NetNsId> {

@@ -66,6 +66,7 @@ pub(crate) struct Keeper {
     pub(crate) reports: mpsc::Sender<(PodKey, String, Report)>,
     /// What has been said about objects that cannot be used, so as to say it once.
     pub(crate) said: BTreeSet<(String, String)>,
+    pub(crate) unused_images: BTreeSet<String>,
     /// What has happened and not been told yet.
     pub(crate) outbox: Vec<Event>,
     pub(crate) stopping: Option<oneshot::Sender<()>>,
@@ -147,7 +148,7 @@ impl Keeper {
         let difference = difference(&before, &sum.objects);
         for object in difference.added {
             if object.kind == "Node" && !self.nodes.contains_key(&object.name) {
-                let what = "nodes are made when the sandbox starts: start it again".to_owned();
+                let what = "has no effect: nodes are made when the sandbox starts".to_owned();
                 self.tell(Event::Unused { object: object.to_string(), what });
             }
             self.tell(Event::Applied { object });

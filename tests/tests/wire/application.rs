@@ -135,7 +135,7 @@ async fn a_real_client_is_introduced_by_its_own_address() {
 
 #[tokio::test]
 async fn a_tunnel_without_protocol_only_changes_the_port() {
-    if missing(&[]).is_some() {
+    if missing(&["curl"]).is_some() {
         return;
     }
     let mut mesh = mesh(&[]).await;

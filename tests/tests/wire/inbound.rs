@@ -35,7 +35,7 @@ const BAGGAGE: &str = "k8s.cluster.name=Kubernetes,k8s.namespace.name=default,k8
 
 #[tokio::test]
 async fn every_request_has_its_answer() {
-    if missing(&[]).is_some() {
+    if missing(&["curl"]).is_some() {
         return;
     }
     let mut mesh = mesh().await;
@@ -96,7 +96,7 @@ async fn every_request_has_its_answer() {
 
 #[tokio::test]
 async fn what_a_caller_says_of_itself_counts_where_its_address_says_nothing() {
-    if missing(&[]).is_some() {
+    if missing(&["curl"]).is_some() {
         return;
     }
     let mesh = mesh().await;

@@ -23,7 +23,7 @@ fn ways(dump: &Value, pod: &str, direction: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_way_is_local_unless_told_otherwise() {
-    if missing(&[]).is_some() {
+    if missing(&["curl"]).is_some() {
         return;
     }
     for (encrypt, way, security) in
@@ -103,7 +103,7 @@ async fn stop_hbone(pod: &str, hook: &str) {
 
 #[tokio::test]
 async fn policy_knows_the_source_by_its_namespace() {
-    if missing(&[]).is_some() {
+    if missing(&["curl"]).is_some() {
         return;
     }
     let deny = |name: &str, condition: Value| {

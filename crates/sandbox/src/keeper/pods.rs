@@ -180,8 +180,23 @@ impl Keeper {
             inside,
         };
         tokio::spawn(runner.run());
+        self.note_images(&entry.plan);
         self.pods.insert(key, entry);
         Ok(())
+    }
+
+    /// Says, once for each image, that it has no effect.
+    fn note_images(&mut self, plan: &PodPlan) {
+        let containers = plan.spec.init_containers.iter().flatten().chain(&plan.spec.containers);
+        let unused = containers.filter(|container| container.command.is_some());
+        let images: Vec<String> = unused.filter_map(|container| container.image.clone()).collect();
+        for image in images {
+            if self.unused_images.insert(image.clone()) {
+                let what =
+                    "is not used: its containers run their commands from this machine".to_owned();
+                self.tell(Event::Unused { object: format!("image {image}"), what });
+            }
+        }
     }
 
     /// Takes note of what a pod tells about itself.

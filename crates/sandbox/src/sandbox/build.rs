@@ -245,6 +245,7 @@ fn build(
         addresses: Addresses::default(),
         reports: report,
         said: BTreeSet::new(),
+        unused_images: BTreeSet::new(),
         outbox: Vec::new(),
         stopping: None,
     };

@@ -187,7 +187,6 @@ fn settings(
     let mut lines = vec![
         ("net/ipv4/conf/all/rp_filter", "0".to_owned()),
         ("net/ipv4/conf/default/rp_filter", "0".to_owned()),
-        ("net/ipv4/ping_group_range", "0 2147483647".to_owned()),
     ];
     let no_ipv6 = if options.ipv6 { "0" } else { "1" };
     for scope in ["all", "default", "lo"] {
