@@ -95,7 +95,9 @@ impl Instance {
                 // The last to leave has taken the directory away in between.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 // Without root the names are only missed by `ip netns`; another user's may be the same.
-                Err(error) if matches!(error.kind(), PermissionDenied | AlreadyExists) => return Ok(()),
+                Err(error) if matches!(error.kind(), PermissionDenied | AlreadyExists) => {
+                    return Ok(());
+                }
                 Err(error) => return Err(error).doing("create", &link),
             }
         }

@@ -70,11 +70,15 @@ pub(crate) const FILE_LIMIT: u64 = 8 << 20;
 /// Reads the text of `file`, each document on its own: a bad one does not stop the others.
 pub(crate) fn read(file: &str, text: &str) -> Manifest {
     let mut manifest = Manifest::default();
-    for (index, range) in split(text).into_iter().enumerate() {
+    let mut lines = 0;
+    for range in split(text) {
         let text = text.get(range).unwrap_or_default();
-        let origin = format!("{file} (document {})", index + 1);
+        let origin = format!("{file}:{}", lines + first_line(text));
+        // The parser counts the lines that were before, so that it names those of the file.
+        let padded = "\n".repeat(lines) + text;
+        lines += text.lines().count();
         let mut passes = Some(Vec::new());
-        for result in objects(text, &origin) {
+        for result in objects(&padded, &origin) {
             match result {
                 Ok(document) => {
                     match (&document.object, &mut passes) {
@@ -124,6 +128,15 @@ impl Manifest {
     pub(crate) fn is_broken(&self) -> bool {
         self.refusals.iter().any(|refusal| refusal.key.is_none())
     }
+}
+
+/// The line on which a document's content begins, from 1.
+fn first_line(document: &str) -> usize {
+    let before = document.lines().take_while(|line| {
+        let trimmed = line.trim();
+        trimmed.is_empty() || trimmed.starts_with('#') || is_separator(line)
+    });
+    before.count() + 1
 }
 
 /// A line without its content; separators of documents stay.

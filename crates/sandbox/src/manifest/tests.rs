@@ -51,7 +51,7 @@ fn a_bad_document_does_not_stop_its_neighbours() {
     assert_eq!(manifest.documents.len(), 4);
     assert_eq!(manifest.refusals.len(), 1);
     assert!(
-        manifest.refusals[0].invalid.to_string().starts_with("f.yaml (document 3): is no YAML")
+        manifest.refusals[0].invalid.to_string().starts_with("f.yaml:15: is no YAML")
     );
     assert!(!manifest.passed_on(|_| false).unwrap().contains('['));
 }
@@ -79,7 +79,7 @@ fn problems_name_file_object_and_field() {
     let service =
         |spec: &str| format!("apiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nspec: {spec}");
     for (text, expected) in [
-        ("kind: Pod", "f.yaml (document 1): apiVersion: is missing"),
+        ("kind: Pod", "f.yaml:1: apiVersion: is missing"),
         ("a: b", "kind: is missing"),
         ("[]", "kind: is missing"),
         ("apiVersion: v1\nkind: Pod\nmetadata: {}", "metadata.name: is missing"),
@@ -122,7 +122,7 @@ fn problems_name_file_object_and_field() {
         let problem = problem(text);
         assert!(problem.contains(expected), "{text}\n{problem}");
         assert!(
-            problem.starts_with("f.yaml (document 1): ") && !problem.contains('\n'),
+            problem.starts_with("f.yaml:1: ") && !problem.contains('\n'),
             "{problem}"
         );
     }

@@ -39,8 +39,9 @@ struct Objects {
 struct Remark {
     #[serde(default)]
     file: Option<PathBuf>,
+    /// The line on which its document begins, from 1; 0 for the file as a whole.
     #[serde(default)]
-    document: usize,
+    line: usize,
     object: String,
     #[serde(default)]
     field: String,
@@ -80,7 +81,8 @@ impl Diagnostics {
         let file =
             file.map(|file| file.display().to_string()).filter(|file| !file.starts_with('_'));
         let origin = match file {
-            Some(file) => format!("{file} (document {}): {}", remark.document, remark.object),
+            Some(file) if remark.line > 0 => format!("{file}:{}: {}", remark.line, remark.object),
+            Some(file) => format!("{file}: {}", remark.object),
             None => remark.object.clone(),
         };
         let reason = match remark.field.as_str() {
