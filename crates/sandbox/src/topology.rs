@@ -15,6 +15,7 @@ mod net;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -28,7 +29,7 @@ pub use net::{NodeNet, PodNet};
 pub struct TopologyOptions {
     /// The name that tells sandboxes apart, 1 to 20 lower-case letters, digits or `-`; a new one if `None`.
     pub instance: Option<String>,
-    /// IPv6 addresses beside the IPv4 ones.
+    /// IPv6 addresses beside the IPv4 ones, where the kernel has IPv6.
     pub ipv6: bool,
     /// The TCP congestion control of every namespace; the machine's own if `None`. Benchmarks want `cubic`.
     pub congestion_control: Option<String>,
@@ -72,6 +73,8 @@ impl Topology {
     /// The name is taken, or privileges or programs are missing; each message says what to do.
     pub fn new(options: TopologyOptions) -> Result<Self, Error> {
         supported()?;
+        let ipv6 = options.ipv6 && kernel_has_ipv6();
+        let options = TopologyOptions { ipv6, ..options };
         let name = options.instance.clone().unwrap_or_else(unique_name);
         let instance = Arc::new(Instance::take(&name)?);
         if let Some(algorithm) = &options.congestion_control {
@@ -226,6 +229,11 @@ pub fn supported() -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Whether the kernel knows IPv6 at all; whether it is switched off elsewhere does not matter.
+pub(crate) fn kernel_has_ipv6() -> bool {
+    Path::new("/proc/sys/net/ipv6").exists()
 }
 
 fn node_part(name: &str) -> String {

@@ -126,6 +126,7 @@ fn probe(probe: &Probe) -> Check {
 
 fn volumes(spec: &PodSpec) -> Check {
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
+        label(&format!("spec.volumes[{index}].name"), &volume.name, 63)?;
         let known = volume.empty_dir.is_some()
             || volume.host_path.is_some()
             || volume.config_map.is_some()

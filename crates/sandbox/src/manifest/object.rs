@@ -53,6 +53,12 @@ fn key(value: &Value) -> Result<ObjectRef, String> {
             return Err(format!("{field}: is missing; every object has one"));
         }
     }
+    // Kinds and names become names of files.
+    if kind.len() > 63 || !kind.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(one_line(&format!(
+            "kind: {kind:?} is no kind: letters and digits, at most 63"
+        )));
+    }
     let namespace = match text("/metadata/namespace") {
         _ if CLUSTER_SCOPED.contains(&kind) => "",
         "" => "default",

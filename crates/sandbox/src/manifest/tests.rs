@@ -50,9 +50,7 @@ fn a_bad_document_does_not_stop_its_neighbours() {
     let manifest = read("f.yaml", &text);
     assert_eq!(manifest.documents.len(), 4);
     assert_eq!(manifest.refusals.len(), 1);
-    assert!(
-        manifest.refusals[0].invalid.to_string().starts_with("f.yaml:15: is no YAML")
-    );
+    assert!(manifest.refusals[0].invalid.to_string().starts_with("f.yaml:14: is no YAML"));
     assert!(!manifest.passed_on(|_| false).unwrap().contains('['));
 }
 
@@ -88,6 +86,11 @@ fn problems_name_file_object_and_field() {
             "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: A}",
             "metadata.namespace: \"A\"",
         ),
+        ("apiVersion: v1\nkind: ../x\nmetadata: {name: a}", "kind: \"../x\" is no kind"),
+        (
+            &pod("  volumes: [{name: ../v, emptyDir: {}}]\n  containers: [{name: c}]"),
+            "spec.volumes[0].name: \"../v\"",
+        ),
         ("apiVersion: v2\nkind: Pod\nmetadata: {name: a}", "apiVersion: \"v2\" has no Pod"),
         ("apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: a}", "write one of these"),
         (&pod("  containers: {}"), "Pod default/a: spec.containers: invalid type"),
@@ -121,10 +124,7 @@ fn problems_name_file_object_and_field() {
     ] {
         let problem = problem(text);
         assert!(problem.contains(expected), "{text}\n{problem}");
-        assert!(
-            problem.starts_with("f.yaml:1: ") && !problem.contains('\n'),
-            "{problem}"
-        );
+        assert!(problem.starts_with("f.yaml:1: ") && !problem.contains('\n'), "{problem}");
     }
 }
 

@@ -24,7 +24,7 @@ use crate::publish::Publisher;
 use crate::room::Room;
 use crate::services::{Addresses, DNS_V4, DNS_V6};
 use crate::source;
-use crate::topology::{NodeNet, Topology, TopologyOptions, add_addresses};
+use crate::topology::{NodeNet, Topology, TopologyOptions, add_addresses, kernel_has_ipv6};
 
 /// How many events a slow listener may be behind.
 const EVENTS: usize = 4096;
@@ -107,6 +107,8 @@ async fn live(
     events: broadcast::Sender<Event>,
     ready: Ready,
 ) -> Result<(), (Ready, Error)> {
+    let ipv6 = options.ipv6 && kernel_has_ipv6();
+    let options = Options { ipv6, ..options };
     let settings = options.mesh.clone().map(Arc::new);
     let built =
         first(&options.source).and_then(|first| Ok((build(options, &first, &events)?, first)));

@@ -18,7 +18,7 @@ pub struct Options {
     pub mesh: Option<Settings>,
     /// Programs of this machine that stand for images: image → program and first arguments.
     pub images: Images,
-    /// IPv6 addresses for nodes and pods beside the IPv4 ones.
+    /// IPv6 addresses for nodes and pods beside the IPv4 ones, where the kernel has IPv6.
     pub ipv6: bool,
     /// The TCP congestion control of every namespace; the machine's own if `None`.
     pub congestion_control: Option<String>,

@@ -392,7 +392,7 @@ async fn users_and_bad_objects() {
     let error = sandbox.apply(&pod("bad", "{containers: []}")).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "applied:1: Pod shop/bad: spec.containers: at least one is needed"
+        "applied:2: Pod shop/bad: spec.containers: at least one is needed"
     );
     let mut events = sandbox.events();
     sandbox.apply(&sleeper("far", ", nodeName: moon")).await.unwrap();
