@@ -61,7 +61,8 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// A claim does not hold, or the sandbox cannot be made.
 pub(crate) async fn run(options: Options, dir: &Path, terminal: Terminal) -> Result<()> {
     let started = Instant::now();
-    let copy = tempfile::Builder::new().prefix("ambit-demo-").tempdir()?;
+    left::sweep_copies();
+    let copy = tempfile::Builder::new().prefix(&left::copy_prefix()).tempdir()?;
     copy_objects(dir, copy.path())?;
     let instance = format!("demo-{}", std::process::id());
     let traces = left::Traces::before(&instance, copy.path());

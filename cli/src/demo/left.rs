@@ -12,6 +12,9 @@ pub(super) struct Traces {
     rules: Vec<String>,
 }
 
+/// How the names of copied objects begin.
+const COPY_PREFIX: &str = "ambit-demo-";
+
 // === impl Traces ===
 
 impl Traces {
@@ -34,6 +37,22 @@ impl Traces {
         ensure!(processes.is_empty(), "processes are left: {processes:?}");
         ensure!(rules() == self.rules, "packet or routing rules are left on the machine itself");
         Ok(())
+    }
+}
+
+/// How the names of copied objects begin: with the process that made them.
+pub(super) fn copy_prefix() -> String {
+    format!("{COPY_PREFIX}{}-", std::process::id())
+}
+
+/// Removes copies that demonstrations left when they were killed.
+pub(super) fn sweep_copies() {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let process = name.strip_prefix(COPY_PREFIX).and_then(|rest| rest.split_once('-'));
+        if process.is_some_and(|(pid, _)| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

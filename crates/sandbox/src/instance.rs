@@ -24,6 +24,8 @@ use crate::room::MARKER;
 pub const RUN_ROOT: &str = "/run/ambit";
 /// Where `ip netns` looks for namespaces by name.
 const NETNS_DIR: &str = "/run/netns";
+/// Beside the run directories: a setting of the machine as it was, and where.
+const SAVED_SETTING: &str = "setting-before";
 /// How long killed processes have to disappear.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -101,6 +103,17 @@ impl Instance {
                 Err(error) => return Err(error).doing("create", &link),
             }
         }
+    }
+
+    /// Changes a setting of the whole machine until the last instance is gone.
+    pub(crate) fn change_setting(&self, path: &Path, value: &str) -> Result<(), Error> {
+        let root = self.dir.parent().unwrap_or(&self.dir);
+        let saved = root.join(SAVED_SETTING);
+        if !saved.exists() {
+            let before = fs::read_to_string(path).doing("read", path)?;
+            fs::write(&saved, format!("{}\n{before}", path.display())).doing("write", &saved)?;
+        }
+        fs::write(path, value).doing("write", path)
     }
 
     /// Takes a namespace's name away.
@@ -181,7 +194,26 @@ fn sweep(name: &str, dir: &Path) {
     if let Err(error) = fs::remove_dir_all(dir) {
         tracing::warn!(dir = %dir.display(), %error, "cannot remove the run directory: remove it by hand");
     }
-    let _ = dir.parent().map(fs::remove_dir);
+    if let Some(root) = dir.parent() {
+        restore_setting(root);
+        let _ = fs::remove_dir(root);
+    }
+}
+
+/// Puts a setting of the whole machine back when the last instance goes; see [`Instance::change_setting`].
+fn restore_setting(root: &Path) {
+    let others = fs::read_dir(root).into_iter().flatten().flatten();
+    let saved = root.join(SAVED_SETTING);
+    if others.into_iter().any(|entry| entry.path().is_dir()) || !saved.exists() {
+        return;
+    }
+    let text = fs::read_to_string(&saved).unwrap_or_default();
+    if let Some((path, value)) = text.split_once('\n')
+        && let Err(error) = fs::write(path, value)
+    {
+        tracing::warn!(path, %error, "cannot put a setting back");
+    }
+    let _ = fs::remove_file(saved);
 }
 
 fn recorded(list: &Path) -> HashSet<NetNsId> {
@@ -238,4 +270,26 @@ fn id_of(metadata: &fs::Metadata) -> NetNsId {
 fn has_environment(pid: Pid, entry: &str) -> bool {
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     environment.split(|byte| *byte == 0).any(|variable| variable == entry.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_put_back_by_the_last() {
+        let root = tempfile::tempdir().unwrap();
+        let setting = root.path().join("setting");
+        let other = root.path().join("other");
+        fs::write(&setting, "after").unwrap();
+        fs::create_dir(&other).unwrap();
+        let saved = root.path().join(SAVED_SETTING);
+        fs::write(&saved, format!("{}\nbefore", setting.display())).unwrap();
+        restore_setting(root.path());
+        assert_eq!(fs::read_to_string(&setting).unwrap(), "after", "another instance is there");
+        fs::remove_dir(other).unwrap();
+        restore_setting(root.path());
+        assert_eq!(fs::read_to_string(&setting).unwrap(), "before");
+        assert!(!saved.exists());
+    }
 }

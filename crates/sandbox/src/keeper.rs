@@ -1,5 +1,6 @@
 //! Keeps what runs the way the objects say: one actor, one decision at a time.
 
+mod entry;
 pub(crate) mod layers;
 mod pods;
 mod view;
@@ -22,8 +23,8 @@ use crate::pod::runner::Report;
 use crate::publish::{Picture, Publisher, files};
 use crate::services::{Addresses, ServiceView, node_rules, views};
 use crate::topology::{NodeNet, Topology};
+use entry::Entry;
 use layers::{Layers, difference};
-use pods::Entry;
 pub use view::PodHandle;
 pub(crate) use view::View;
 

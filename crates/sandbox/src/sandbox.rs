@@ -2,6 +2,7 @@
 
 mod build;
 mod components;
+mod first;
 mod options;
 
 use std::collections::BTreeMap;

@@ -78,7 +78,7 @@ impl Topology {
         let name = options.instance.clone().unwrap_or_else(unique_name);
         let instance = Arc::new(Instance::take(&name)?);
         if let Some(algorithm) = &options.congestion_control {
-            link::allow_congestion_control(algorithm)?;
+            link::allow_congestion_control(&instance, algorithm)?;
         }
         let fabric = Arc::new(Room::create(instance.name())?);
         instance.record("fabric", fabric.netns().id(), fabric.path())?;

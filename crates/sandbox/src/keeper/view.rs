@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ambit_net::NetNs;
 
-use super::pods::Entry;
+use super::entry::Entry;
 use crate::cluster::PodKey;
 use crate::pod::runner::Inside;
 use crate::pod::status::{Mesh, Phase};

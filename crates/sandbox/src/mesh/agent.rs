@@ -44,7 +44,7 @@ pub(crate) struct Enrolment {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Answer {
-    Ok(#[allow(dead_code)] bool),
+    Ok(serde::de::IgnoredAny),
     Error(String),
 }
 

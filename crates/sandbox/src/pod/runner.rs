@@ -1,5 +1,7 @@
 //! One pod's life: enrolled in the mesh, started, watched, ended.
 
+mod prepare;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,15 +10,14 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use super::container::{Container, News, RestartPolicy, State, Stop, pause};
-use super::launch::{Images, PodFacts, launch};
+use super::container::{Container, News, State, Stop, pause};
+use super::launch::{Images, PodFacts};
 use super::process::Program;
 use super::status::{ContainerStatus, Mesh, PodStatus};
 use super::volumes::PodDir;
 use crate::cluster::{Objects, PodKey, PodPlan};
 use crate::log::Log;
 use crate::mesh::{Agent, Enrolment};
-use crate::room::Room;
 use crate::topology::{NodeNet, PodNet};
 
 /// All that a pod needs to run.
@@ -218,75 +219,6 @@ impl Runner {
         };
         self.plan.spec.containers.iter().map(status).collect()
     }
-
-    /// Makes the containers, after the init containers have run; tries again while something is missing.
-    async fn furnished(&self, status: &mut PodStatus) -> Vec<Container> {
-        let mut failures = 0;
-        loop {
-            let problem = match self.furnish().await {
-                Ok(containers) => {
-                    status.obstacle = None;
-                    return containers;
-                }
-                Err(problem) => problem,
-            };
-            if status.obstacle.as_ref() != Some(&problem) {
-                self.report(Report::Problem(problem.clone())).await;
-                status.obstacle = Some(problem);
-                self.report(Report::Status(status.clone())).await;
-            }
-            sleep(pause(failures)).await;
-            failures += 1;
-        }
-    }
-
-    async fn furnish(&self) -> Result<Vec<Container>, String> {
-        let spec = &self.plan.spec;
-        for (index, container) in spec.init_containers.iter().flatten().enumerate() {
-            let program = self.program(container, &format!("spec.initContainers[{index}]"))?;
-            let log = Log::default();
-            let mut child = program.start(&log)?;
-            let status = child.wait().await.map_err(|error| error.to_string())?;
-            if !status.success() {
-                let (name, words) = (&container.name, log.last_words());
-                return Err(format!("init container {name} failed with {status}: {words}"));
-            }
-        }
-        let mut containers = Vec::new();
-        let mut inside = Vec::new();
-        for (index, container) in spec.containers.iter().enumerate() {
-            let program = self.program(container, &format!("spec.containers[{index}]"))?;
-            let log = Log::default();
-            inside.push((container.name.clone(), program.clone(), log.clone()));
-            containers.push(Container {
-                program,
-                policy: RestartPolicy::parse(spec.restart_policy.as_deref()),
-                readiness: container.readiness_probe.clone(),
-                liveness: container.liveness_probe.clone(),
-                ports: named_ports(container),
-                node: self.node.clone(),
-                ip: self.net.ip(),
-                log,
-            });
-        }
-        *self.inside.0.lock() = inside;
-        Ok(containers)
-    }
-
-    /// What to start for a container, and the room to start it in.
-    fn program(&self, container: &k8s::Container, field: &str) -> Result<Program, String> {
-        let objects = self.objects.borrow().clone();
-        let spec = &self.plan.spec;
-        let launch = launch(container, spec, &self.facts, (&self.images, &objects))
-            .map_err(|problem| format!("{field}.{problem}"))?;
-        let furniture = self
-            .dir
-            .furniture(spec, container, &self.facts.hostname, (&self.facts.namespace, &objects))
-            .map_err(|problem| format!("{field}: {problem}"))?;
-        let room = Room::inside(&self.instance, self.net.room().netns(), || furniture.arrange())
-            .map_err(|error| format!("{field}: {}", error.line()))?;
-        Ok(Program { launch: Arc::new(launch), room: Arc::new(room) })
-    }
 }
 
 /// Runs a container and passes its news on with its index.
@@ -299,14 +231,6 @@ async fn relay(index: usize, container: Container, stop: Stop, tell: mpsc::Sende
         }
     }
     let _ = life.await;
-}
-
-/// A container's ports by name.
-pub(crate) fn named_ports(container: &k8s::Container) -> Vec<(String, u16)> {
-    let named = |port: &k8s::ContainerPort| {
-        Some((port.name.clone()?, u16::try_from(port.container_port).ok()?))
-    };
-    container.ports.iter().flatten().filter_map(named).collect()
 }
 
 /// How long a pod's processes may take to end (`terminationGracePeriodSeconds`).

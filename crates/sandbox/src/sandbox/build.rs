@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use ambit_redirect::{PROBE_V4, PROBE_V6};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
-use super::{Options, Sandbox, Source};
+use super::first::{First, first, node_names};
+use super::{Options, Sandbox};
 use crate::cluster::{Objects, PodKey};
 use crate::dns::{DnsServer, Zone};
 use crate::error::Error;
@@ -17,13 +19,11 @@ use crate::event::Event;
 use crate::instance::Instance;
 use crate::keeper::layers::Layers;
 use crate::keeper::{Command, Keeper, Node, View};
-use crate::manifest::{self, Changes, Object};
 use crate::mesh::{Agent, Mesh, Places, Settings};
 use crate::pod::runner::Report;
 use crate::publish::Publisher;
 use crate::room::Room;
 use crate::services::{Addresses, DNS_V4, DNS_V6};
-use crate::source;
 use crate::topology::{NodeNet, Topology, TopologyOptions, add_addresses, kernel_has_ipv6};
 
 /// How many events a slow listener may be behind.
@@ -50,12 +50,6 @@ struct Built {
     parts: Parts,
 }
 
-/// The objects there are at first, and the directory they come from.
-struct First {
-    files: Changes,
-    follow: Option<source::Source>,
-}
-
 pub(super) async fn start(options: Options) -> Result<Sandbox, Error> {
     let (events, early) = broadcast::channel(EVENTS);
     let (ready, answer) = oneshot::channel();
@@ -64,19 +58,35 @@ pub(super) async fn start(options: Options) -> Result<Sandbox, Error> {
         .name("sandbox".to_owned())
         .spawn(move || thread(options, sender, ready))
         .map_err(Error::namespaces)?;
-    let parts = answer.await.map_err(|_| Error::Stopping)??;
+    let mut starting = Starting { answer, thread: Some(thread) };
+    let parts = (&mut starting.answer).await.map_err(|_| Error::Stopping)??;
     Ok(Sandbox {
         commands: Some(parts.commands),
         events,
         early: Mutex::new(Some(early)),
         view: parts.view,
         runtime: parts.runtime,
-        thread: Some(thread),
+        thread: starting.thread.take(),
         mesh: parts.mesh,
         nodes: parts.nodes,
         fabric: parts.fabric,
         instance: parts.instance,
     })
+}
+
+/// A sandbox on its way up. Who drops it waits until all is gone again.
+struct Starting {
+    answer: oneshot::Receiver<Result<Parts, Error>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.answer.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 fn thread(
@@ -105,7 +115,7 @@ type Ready = oneshot::Sender<Result<Parts, Error>>;
 async fn live(
     options: Options,
     events: broadcast::Sender<Event>,
-    ready: Ready,
+    mut ready: Ready,
 ) -> Result<(), (Ready, Error)> {
     let ipv6 = options.ipv6 && kernel_has_ipv6();
     let options = Options { ipv6, ..options };
@@ -122,6 +132,7 @@ async fn live(
     let mut running = std::pin::pin!(keeper.run(inbox, reports));
     let mesh = tokio::select! {
         _ = &mut running => return Err((ready, Error::Stopping)),
+        () = ready.closed() => return Ok(()),
         mesh = start_mesh(settings.as_ref(), &parts, &events) => mesh,
     };
     match mesh {
@@ -161,35 +172,6 @@ fn places(instance: &Instance, ipv6: bool) -> Places {
     Places { ipv6, dir: instance.dir().to_owned(), objects: instance.dir().join("objects") }
 }
 
-/// Reads the objects for the first time.
-fn first(source: &Source) -> Result<First, Error> {
-    match source {
-        Source::Directory(dir) => {
-            let (source, files) = source::Source::open(dir)?;
-            Ok(First { files, follow: Some(source) })
-        }
-        Source::Text(text) => {
-            let mut manifest = manifest::read("objects", text);
-            match manifest.refusals.pop() {
-                Some(refusal) => Err(refusal.invalid.into()),
-                None => Ok(First {
-                    files: vec![("objects.yaml".to_owned(), Some(manifest))],
-                    follow: None,
-                }),
-            }
-        }
-    }
-}
-
-/// The names of the nodes: those of the objects, or else those of the options.
-fn node_names(options: &Options, first: &First) -> Vec<String> {
-    let manifests = first.files.iter().filter_map(|(_, manifest)| manifest.as_ref());
-    let documents = manifests.flat_map(|manifest| &manifest.documents);
-    let nodes = documents.filter(|document| matches!(document.object, Object::Node(_)));
-    let written: Vec<String> = nodes.map(|document| document.key.name.clone()).collect();
-    if written.is_empty() { options.nodes.clone() } else { written }
-}
-
 fn build(
     options: Options,
     first: &First,
@@ -206,17 +188,7 @@ fn build(
     let instance = topology.instance().clone();
     let places = places(&instance, options.ipv6);
     let zone = Arc::new(RwLock::new(Arc::new(Zone::default())));
-    let mut nodes = BTreeMap::new();
-    for name in node_names(&options, first) {
-        let net = topology.add_node(&name)?;
-        add_addresses(&net, &own_addresses(options.ipv6))?;
-        let dns = DnsServer::start(net.room(), options.ipv6, zone.clone()).map_err(|source| {
-            Error::Start { program: format!("the name server of {name}"), source }
-        })?;
-        let agent =
-            options.mesh.is_some().then(|| Arc::new(Agent::new(places.agent_socket(&name))));
-        nodes.insert(name, Node { net, agent, _dns: dns, rules: String::new() });
-    }
+    let nodes = make_nodes(&mut topology, &node_names(&options, first), (&options, &zone))?;
     let publisher = Publisher::new(places.objects)?;
     let (commands, inbox) = mpsc::channel(16);
     let (report, reports) = mpsc::channel(256);
@@ -252,6 +224,27 @@ fn build(
         stopping: None,
     };
     Ok(Built { keeper, inbox, reports, parts })
+}
+
+/// Makes the nodes, each with its name server.
+fn make_nodes(
+    topology: &mut Topology,
+    names: &[String],
+    (options, zone): (&Options, &Arc<RwLock<Arc<Zone>>>),
+) -> Result<BTreeMap<String, Node>, Error> {
+    let places = places(topology.instance(), options.ipv6);
+    let mut nodes = BTreeMap::new();
+    for name in names {
+        let net = topology.add_node(name)?;
+        add_addresses(&net, &own_addresses(options.ipv6))?;
+        let failed =
+            |source| Error::Start { program: format!("the name server of {name}"), source };
+        let dns = DnsServer::start(net.room(), options.ipv6, zone.clone()).map_err(failed)?;
+        let meshed = options.mesh.is_some();
+        let agent = meshed.then(|| Arc::new(Agent::new(places.agent_socket(name))));
+        nodes.insert(name.clone(), Node { net, agent, _dns: dns, rules: String::new() });
+    }
+    Ok(nodes)
 }
 
 /// What every node answers to beside its own addresses: DNS, and the source of its health probes.

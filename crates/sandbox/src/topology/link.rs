@@ -9,19 +9,20 @@ use std::process::{Command, Stdio};
 
 use super::{FABRIC_V4, FABRIC_V6, NodeNet, PodNet, TopologyOptions};
 use crate::error::{Error, IoContext};
+use crate::instance::Instance;
 use crate::room::Room;
 
 const ALLOWED_CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
 const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 
 /// Lets namespaces use `algorithm`: what the initial namespace does not allow, they cannot choose.
-pub(super) fn allow_congestion_control(algorithm: &str) -> Result<(), Error> {
+pub(super) fn allow_congestion_control(instance: &Instance, algorithm: &str) -> Result<(), Error> {
     let path = Path::new(ALLOWED_CONGESTION_CONTROL);
     let allowed = fs::read_to_string(path).doing("read", path)?;
     if allowed.split_whitespace().any(|known| known == algorithm) {
         return Ok(());
     }
-    fs::write(path, format!("{} {algorithm}", allowed.trim())).doing("write", path)
+    instance.change_setting(path, &format!("{} {algorithm}", allowed.trim()))
 }
 
 /// A node's addresses on the fabric.
