@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// One of the columns of the comparison.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
-    /// Its name in results, in the report, on the command line and, so to say, on its nodes' doors.
+    /// Its name in results, on the command line, and the beginning of its nodes' and pods' names.
     pub(crate) name: &'static str,
     /// Whether the others are what it is compared with.
     pub(crate) subject: bool,

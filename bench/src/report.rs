@@ -46,7 +46,7 @@ fn header(results: &Results) -> String {
         }
     }
     if machine.busy() {
-        text.push_str("The machine was busy: look at the ratios only.\n");
+        text.push_str("The machine is busy, or was a minute ago: look at the ratios only.\n");
     }
     text
 }

@@ -55,6 +55,7 @@ impl Testbed {
     /// # Errors
     /// Privileges or programs are missing, or a program does not become ready; each message says what to do.
     pub(crate) async fn build(peers: &[Peer], tools: &Tools) -> anyhow::Result<Self> {
+        check_kernel()?;
         let congestion_control = Some(CONGESTION_CONTROL.to_owned());
         let options = TopologyOptions { congestion_control, ..TopologyOptions::default() };
         let mut topology = Topology::new(options)?;
@@ -178,14 +179,26 @@ fn be_a_switch(fabric: &Room) -> anyhow::Result<()> {
     fabric.run(write).flatten().with_context(|| format!("cannot write to {}", dir.display()))
 }
 
+/// Whether the kernel has the congestion control at all.
+fn check_kernel() -> anyhow::Result<()> {
+    let path = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+    let available = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    ensure!(
+        available.split_whitespace().any(|name| name == CONGESTION_CONTROL),
+        "the kernel has no congestion control {CONGESTION_CONTROL:?}: `modprobe tcp_{CONGESTION_CONTROL}`"
+    );
+    Ok(())
+}
+
+/// Whether new sockets in `room` use it.
 fn check_congestion_control(room: &Room) -> anyhow::Result<()> {
     let path = "/proc/sys/net/ipv4/tcp_congestion_control";
     let used = room.run(move || fs::read_to_string(path)).flatten();
     let used = used.with_context(|| format!("cannot read {path}"))?;
     ensure!(
         used.trim() == CONGESTION_CONTROL,
-        "a namespace uses the congestion control {:?} instead of {CONGESTION_CONTROL:?}: allow it with \
-         `sysctl net.ipv4.tcp_allowed_congestion_control`, after `modprobe tcp_{CONGESTION_CONTROL}` where it is a module",
+        "a namespace uses the congestion control {:?} instead of {CONGESTION_CONTROL:?}: look at \
+         `sysctl net.ipv4.tcp_allowed_congestion_control` on the machine itself",
         used.trim()
     );
     Ok(())
