@@ -4,8 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ambit_lifecycle::{
-    Drain, DrainMode, HttpServer, ReadHandler, Ready, Router, Shutdown, bind_wildcard, metrics,
-    text,
+    Drain, HttpServer, ReadHandler, Ready, Router, Shutdown, bind_wildcard, metrics, text,
 };
 use ambit_net::NetNs;
 use ambit_zds::Server;
@@ -43,7 +42,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     metrics::register_process(&mut registry, "agent", None, vec![Handle::current()]);
     let metrics = Metrics::register(&mut registry);
-    let http = Drain::new();
+    let http = Drain::default();
     let endpoints = HttpServer::new(
         "health and metrics",
         bind_wildcard(config.port)?,
@@ -61,13 +60,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tokio::spawn(Runner::new(State::new(config.verify_interval), hands).run(inbox));
     // Before any ztunnel is told of all pods: it would drop those that are missing.
     restore(&capturer, &defaults, &inputs).await?;
-    tokio::spawn(endpoints.serve(http.token()));
+    endpoints.serve(&http);
     tokio::spawn(ztunnels::accept(ztunnels, inputs));
     tokio::spawn(control.serve());
     drop(starting);
 
     let reason = shutdown.wait().await;
-    http.start(DrainMode::Immediate);
+    http.end();
     tracing::info!(%reason, "ending; captured pods stay captured");
     Ok(())
 }

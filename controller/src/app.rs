@@ -5,9 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use ambit_lifecycle::{
-    Drain, DrainMode, HttpServer, Ready, Shutdown, bind_loopback, endpoints, metrics,
-};
+use ambit_lifecycle::{Drain, HttpServer, Ready, Shutdown, bind_loopback, endpoints, metrics};
 use ambit_telemetry::LogHandle;
 use ambit_xds::ResourceType;
 use prometheus_client::registry::Registry;
@@ -107,13 +105,13 @@ impl Controller {
         };
         source.take(update, seen, true);
 
-        let drain = Drain::new();
+        let drain = Drain::default();
         let discovery = Discovery {
             tokens: tokens.clone(),
             published: source.publisher.subscribe(),
             clients: source.clients.clone(),
             metrics: metrics.clone(),
-            drain: drain.token(),
+            closing: drain.closing.clone(),
         };
         let certificates = Certificates {
             authority: authority.clone(),
@@ -161,16 +159,14 @@ impl Controller {
         let address = self.listener.address().map_err(StartError::Serve)?;
         let metrics = self.source.metrics.clone();
         tracing::info!(%address, "serving xDS and certificates");
-        let tasks = [
-            tokio::spawn(server.serve(self.drain.token())),
-            tokio::spawn(self.listener.serve(self.services, self.drain.token())),
-            tokio::spawn(self.source.follow()),
-            tokio::spawn(keep(self.authority, metrics)),
-        ];
+        server.serve(&self.drain);
+        self.drain.spawn(self.listener.serve(self.services, self.drain.clone()));
+        let tasks =
+            [tokio::spawn(self.source.follow()), tokio::spawn(keep(self.authority, metrics))];
         let reason = shutdown.wait().await;
         tracing::info!(%reason, "ending");
-        let drained = self.drain.drain(DrainMode::Graceful, GRACE).await;
-        tracing::info!(?drained, "ended");
+        let finished = self.drain.finish((Instant::now() + GRACE).into()).await;
+        tracing::info!(finished, "ended");
         tasks.iter().for_each(tokio::task::JoinHandle::abort);
         Ok(())
     }

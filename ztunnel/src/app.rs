@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ambit_identity::Identities;
-use ambit_lifecycle::{Drain as HttpDrain, Ready, Shutdown, ShutdownReason};
+use ambit_lifecycle::{Drain, Ready, Shutdown, ShutdownReason};
 use ambit_state::{Reader, Store};
 use ambit_telemetry::LogHandle;
 use ambit_zds::DnsConfig;
@@ -47,7 +47,7 @@ pub async fn run(config: Config, logs: LogHandle) -> anyhow::Result<()> {
     tokio::spawn(authorize::recheck_on_change(context.clone()));
     tokio::spawn(prefetch(context.clone()));
     tokio::spawn(account(context.clone()));
-    let http = HttpDrain::new();
+    let http = Drain::default();
     endpoints::serve(&context, registry, (&ready, logs, shutdown.trigger()), &http)?;
     drop(starting);
 

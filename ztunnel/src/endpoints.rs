@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 use crate::context::Context;
 use crate::dump;
 
-/// Serves them all until `drain` starts.
+/// Serves them all until `drain` closes.
 ///
 /// # Errors
 /// A port is taken.
@@ -37,7 +37,7 @@ pub(crate) fn serve(
     ] {
         let server = HttpServer::new(name, listeners?, router)
             .with_context(|| format!("serving the {name} endpoint"))?;
-        tokio::spawn(server.serve(drain.token()));
+        server.serve(drain);
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ambit_lifecycle::Drain;
 use ambit_model::{Identity, Str, Workload};
 use ambit_net::{
     ConnectError, ConnectOptions, Keepalive, ListenOptions, Listener, NetNs, TcpOptions,
@@ -13,8 +14,6 @@ use ambit_net::{
 use ambit_state::Reader;
 use ambit_zds::DnsConfig;
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::{Sockets, port};
 use crate::connections::Connections;
@@ -54,17 +53,6 @@ pub(crate) struct PodInfo {
     pub service_account: Str,
     /// Its own resolver configuration; empty if the agent did not say.
     pub dns: DnsConfig,
-}
-
-/// The two steps in which a pod or the process ends.
-#[derive(Clone, Default)]
-pub(crate) struct Drain {
-    /// No new connections; running ones go on.
-    pub closing: CancellationToken,
-    /// Running connections end.
-    pub ended: CancellationToken,
-    /// Accept loops and connections.
-    pub tasks: TaskTracker,
 }
 
 /// The three listening sockets of one worker in one pod.
@@ -293,27 +281,6 @@ impl Pod {
 
 fn listening(port: u16, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("listen on port {port}: {error}"))
-}
-
-// === impl Drain ===
-
-impl Drain {
-    /// Ends everything at once.
-    pub(crate) fn end(&self) {
-        self.closing.cancel();
-        self.ended.cancel();
-        self.tasks.close();
-    }
-
-    /// Stops accepting, lets connections finish until `deadline`, then ends them.
-    pub(crate) async fn finish(&self, deadline: tokio::time::Instant) {
-        self.closing.cancel();
-        self.tasks.close();
-        if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_err() {
-            self.ended.cancel();
-            self.tasks.wait().await;
-        }
-    }
 }
 
 // === impl NotReady ===

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use ambit_hbone::Pool;
+use ambit_lifecycle::Drain;
 use ambit_model::{Str, Workload};
 use ambit_net::NetNs;
 use parking_lot::RwLock;
@@ -12,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::accept::accept;
 use crate::context::{Context, Local};
-use crate::pod::{Drain, Listeners, Pod, PodInfo};
+use crate::pod::{Listeners, Pod, PodInfo};
 use crate::{inbound, outbound, plaintext};
 
 /// Handshakes of peers that one pod may have under way on one worker, so that it does not take all of them.

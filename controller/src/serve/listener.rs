@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ambit_lifecycle::DrainToken;
+use ambit_lifecycle::Drain;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use super::{Authority, Services};
 
@@ -86,10 +87,9 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Serves until `drain` starts; connections hold the token until they have ended.
-    pub async fn serve(self, services: Services, mut drain: DrainToken) {
+    /// Serves until `drain` closes; connections are tasks of it.
+    pub async fn serve(self, services: Services, drain: Drain) {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let connections = drain.clone();
         loop {
             let accepted = async {
                 let permit = permits.clone().acquire_owned().await;
@@ -99,8 +99,8 @@ impl Listener {
                 (accepted, permit) = accepted => match accepted {
                     Ok((socket, peer)) => {
                         let connection =
-                            connection(socket, self.security.clone(), services.clone(), connections.clone());
-                        tokio::spawn(async move {
+                            connection(socket, self.security.clone(), services.clone(), drain.closing.clone());
+                        drain.spawn(async move {
                             if let Err(error) = connection.await {
                                 tracing::debug!(%peer, %error, "connection failed");
                             }
@@ -112,7 +112,7 @@ impl Listener {
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                _ = drain.started() => return,
+                () = drain.closing.cancelled() => return,
             }
         }
     }
@@ -122,16 +122,16 @@ async fn connection(
     socket: TcpStream,
     security: Security,
     services: Services,
-    drain: DrainToken,
+    closing: CancellationToken,
 ) -> io::Result<()> {
     socket.set_nodelay(true)?;
     match security {
-        Security::Plaintext => http(socket, services, drain).await,
+        Security::Plaintext => http(socket, services, closing).await,
         Security::Tls(authority) => {
             let handshake = TlsAcceptor::from(authority.server_config()).accept(socket);
             let timeout = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await;
             let stream = timeout.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-            http(stream, services, drain).await
+            http(stream, services, closing).await
         }
     }
 }
@@ -139,7 +139,7 @@ async fn connection(
 async fn http(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     services: Services,
-    mut drain: DrainToken,
+    closing: CancellationToken,
 ) -> io::Result<()> {
     let answer = service_fn(move |request: Request<Incoming>| {
         let services = services.clone();
@@ -155,7 +155,7 @@ async fn http(
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        _ = drain.started() => {
+        () = closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -5,10 +5,10 @@ mod clients;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ambit_lifecycle::DrainToken;
 use ambit_proto::discovery::DeltaDiscoveryRequest;
 use ambit_xds::ResourceType;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::body::{Outgoing, PushBody};
@@ -34,7 +34,7 @@ pub struct Discovery {
     /// Counts what comes of it.
     pub metrics: Metrics,
     /// Ends all streams.
-    pub drain: DrainToken,
+    pub closing: CancellationToken,
 }
 
 /// One stream.
@@ -91,7 +91,7 @@ impl Stream {
     /// Serves until either side ends the stream. Returns the reason where it is ours.
     async fn serve(&mut self, mut requests: Streaming<DeltaDiscoveryRequest>) -> Option<Status> {
         let mut published = self.service.published.clone();
-        let mut drain = self.service.drain.clone();
+        let closing = self.service.closing.clone();
         let gone = self.outgoing.clone();
         published.wait_for(|published| published.generation > 0).await.ok()?;
         loop {
@@ -117,7 +117,7 @@ impl Stream {
                     }
                     self.acked();
                 }
-                _ = drain.started() => return Some(Status::unavailable("the controller is ending")),
+                () = closing.cancelled() => return Some(Status::unavailable("the controller is ending")),
                 () = gone.closed() => return None,
             }
         }

@@ -15,9 +15,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::drain::DrainToken;
+use crate::drain::Drain;
 
 pub use router::{Handler, Parts, ReadHandler, Router, WholeResponse, query_value, text};
 
@@ -102,23 +103,18 @@ impl HttpServer {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
-    /// Serves until `drain` starts. Connections hold the token until they have answered what they were asked.
-    pub async fn serve(self, drain: DrainToken) {
+    /// Serves, in tasks of `drain`, until that closes. Connections finish the answer to what they were asked.
+    pub fn serve(self, drain: &Drain) {
         let addresses = self.local_addrs();
         info!(server = self.name, ?addresses, "listening");
-        let accepting = self.listeners.into_iter().map(|listener| {
+        for listener in self.listeners {
             let acceptor = Acceptor {
                 name: self.name,
                 listener,
                 router: Arc::clone(&self.router),
                 permits: Arc::clone(&self.permits),
             };
-            tokio::spawn(acceptor.run(drain.clone()))
-        });
-        for task in accepting.collect::<Vec<_>>() {
-            if let Err(error) = task.await {
-                warn!(server = self.name, %error, "accepting ended");
-            }
+            drain.spawn(acceptor.run(drain.clone()));
         }
     }
 }
@@ -132,22 +128,21 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(self, mut drain: DrainToken) {
-        let token = drain.clone();
+    async fn run(self, drain: Drain) {
         tokio::select! {
-            _ = drain.started() => {}
-            () = self.accept(token) => {}
+            () = drain.closing.cancelled() => {}
+            () = self.accept(&drain) => {}
         }
     }
 
-    async fn accept(&self, drain: DrainToken) {
+    async fn accept(&self, drain: &Drain) {
         // The semaphore is never closed.
         while let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
                     let connection =
-                        serve_connection(stream, Arc::clone(&self.router), drain.clone());
-                    tokio::spawn(async move {
+                        serve_connection(stream, Arc::clone(&self.router), drain.closing.clone());
+                    drain.spawn(async move {
                         connection.await;
                         drop(permit);
                     });
@@ -161,7 +156,7 @@ impl Acceptor {
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Arc<Router>, mut drain: DrainToken) {
+async fn serve_connection(stream: TcpStream, router: Arc<Router>, closing: CancellationToken) {
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let router = Arc::clone(&router);
         async move {
@@ -181,7 +176,7 @@ async fn serve_connection(stream: TcpStream, router: Arc<Router>, mut drain: Dra
     let serving = async {
         tokio::select! {
             result = connection.as_mut() => return result,
-            _ = drain.started() => connection.as_mut().graceful_shutdown(),
+            () = closing.cancelled() => connection.as_mut().graceful_shutdown(),
         }
         connection.await
     };

@@ -1,6 +1,6 @@
 //! The life of a process: signals, drain, readiness, and the admin, metrics and readiness endpoints.
 //!
-//! A binary's `app.rs` composes these: it makes a [`Shutdown`], hands [`DrainToken`]s to everything that holds
+//! A binary's `app.rs` composes these: it makes a [`Shutdown`], hands its [`Drain`] to everything that holds
 //! connections, registers what must be up before traffic is taken with [`Ready`], and serves [`Router`]s on the ports
 //! of its component. Nothing here knows what the process does.
 
@@ -11,7 +11,7 @@ pub mod metrics;
 mod ready;
 mod shutdown;
 
-pub use drain::{Drain, DrainMode, DrainToken, Drained};
+pub use drain::Drain;
 pub use http::{
     Handler, HttpServer, Parts, ReadHandler, Router, WholeResponse, bind_loopback, bind_wildcard,
     query_value, text,

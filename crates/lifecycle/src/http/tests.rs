@@ -3,7 +3,6 @@ use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::drain::{Drain, DrainMode, Drained};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -22,13 +21,13 @@ fn router() -> Router {
         )
 }
 
-/// A running server's address, its drain and its task.
-fn start() -> (SocketAddr, Drain, tokio::task::JoinHandle<()>) {
+/// A running server's address and its drain.
+fn start() -> (SocketAddr, Drain) {
     let server = HttpServer::new("test", bind_loopback(0).unwrap(), router()).unwrap();
     let address = server.local_addrs()[0];
-    let drain = Drain::new();
-    let task = tokio::spawn(server.serve(drain.token()));
-    (address, drain, task)
+    let drain = Drain::default();
+    server.serve(&drain);
+    (address, drain)
 }
 
 /// What the server answers to these bytes until it closes.
@@ -46,7 +45,7 @@ async fn ask(address: SocketAddr, line: &str) -> String {
 
 #[tokio::test]
 async fn routes() {
-    let (address, _drain, _task) = start();
+    let (address, _drain) = start();
     for (line, status, body) in [
         ("GET /read", "200 OK", "read\n"),
         ("GET /read?x=y", "200 OK", "read\n"),
@@ -69,7 +68,7 @@ async fn routes() {
 
 #[tokio::test]
 async fn the_index_names_every_path() {
-    let (address, _drain, _task) = start();
+    let (address, _drain) = start();
     let answer = ask(address, "GET /").await;
     assert!(answer.contains("content-type: text/html"), "{answer}");
     for line in
@@ -81,7 +80,7 @@ async fn the_index_names_every_path() {
 
 #[tokio::test]
 async fn what_is_no_request_is_refused() {
-    let (address, _drain, _task) = start();
+    let (address, _drain) = start();
     let long = format!("GET /read HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(2 * MAX_HEAD_BYTES));
     assert!(exchange(address, &long).await.starts_with("HTTP/1.1 431"));
     let many = format!("GET /read HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(200));
@@ -92,7 +91,7 @@ async fn what_is_no_request_is_refused() {
 
 #[tokio::test]
 async fn a_body_is_not_waited_for() {
-    let (address, _drain, _task) = start();
+    let (address, _drain) = start();
     let head = "POST /write HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -103,16 +102,14 @@ async fn a_body_is_not_waited_for() {
 
 #[tokio::test]
 async fn draining_closes_idle_connections_and_the_listener() {
-    let (address, drain, task) = start();
+    let (address, drain) = start();
     let mut idle = TcpStream::connect(address).await.unwrap();
     idle.write_all(b"GET /read HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     let mut first = [0; 12];
     idle.read_exact(&mut first).await.unwrap();
 
     let began = Instant::now();
-    assert_eq!(drain.drain(DrainMode::Graceful, DEADLINE).await, Drained::All);
-    assert!(began.elapsed() < DEADLINE);
-    task.await.unwrap();
+    assert!(drain.finish((began + DEADLINE).into()).await);
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).await.unwrap();
     assert!(rest.ends_with(b"read\n"));
