@@ -8,7 +8,7 @@ BIN := target/release
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-demo: ## the mesh on this machine, in about a minute: two nodes, four pods, real mTLS and policy
+demo: ## the mesh on this machine: two nodes, four pods, real mTLS and policy
 	@tests/need.sh nft:nftables ip:iproute2 tcpdump:tcpdump curl:curl
 	$(CARGO) build --release --locked -p ambit-cli -p ambit-ztunnel -p ambit-controller -p ambit-agent -p ambit-echo
 	$(BIN)/ambit up examples/hello --demo

@@ -8,7 +8,7 @@ use ambit_identity::IdentityError;
 use ambit_model::{Identity, Workload};
 use ambit_net::{ConnectError, Side, canonical};
 use ambit_state::{InboundError, InboundRequest, InboundTarget, Snapshot, Target, resolve_inbound};
-use ambit_telemetry::{AccessLog, ConnectionSecurity, Direction, ResponseFlags};
+use ambit_telemetry::{AccessLog, ConnectionSecurity, Direction, Reporter, ResponseFlags};
 use ambit_tls::{ServerStream, TlsError};
 use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
@@ -199,7 +199,7 @@ impl Peer {
                 Ok(()) = lists.changed() => {
                     if lists.borrow_and_update().revokes(&chain) {
                         tracing::warn!(peer = %self.address, "certificate was revoked, closing its connections");
-                        self.local.context.metrics.revoked();
+                        self.local.context.metrics.revoked(Reporter::Destination);
                         return finish(server).await;
                     }
                 }

@@ -1,7 +1,8 @@
 //! The node tunnel's own metrics; those of Istio have Istio's names, ours begin with `ambit_`.
 
+use ambit_model::Str;
 use ambit_policy::Reason;
-use ambit_telemetry::{ResponseFlags, TrafficMetrics};
+use ambit_telemetry::{LabelValue, PeerLabels, Reporter, ResponseFlags, TrafficMetrics};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -16,7 +17,8 @@ pub(crate) struct Metrics {
     pub pods: PodMetrics,
     refused: Family<ReasonLabel, Counter>,
     handshakes_failed: Family<FlagsLabel, Counter>,
-    revoked: Counter,
+    revoked: Family<ReporterLabel, Counter>,
+    looked_up: Family<LookUpLabels, Counter>,
 }
 
 /// Policy decisions.
@@ -48,6 +50,25 @@ struct FlagsLabel {
     response_flags: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReporterLabel {
+    reporter: &'static str,
+}
+
+/// Protocol facts 8.1.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LookUpLabels {
+    source_workload: LabelValue,
+    source_canonical_service: LabelValue,
+    source_canonical_revision: LabelValue,
+    source_workload_namespace: LabelValue,
+    source_principal: LabelValue,
+    source_app: LabelValue,
+    source_version: LabelValue,
+    source_cluster: LabelValue,
+    hostname: LabelValue,
+}
+
 // === impl Metrics ===
 
 impl Metrics {
@@ -59,7 +80,8 @@ impl Metrics {
             pods: PodMetrics::default(),
             refused: Family::default(),
             handshakes_failed: Family::default(),
-            revoked: Counter::default(),
+            revoked: Family::default(),
+            looked_up: Family::default(),
         };
         metrics.policy.register(registry.sub_registry_with_prefix("ambit"));
         metrics.pods.register(registry.sub_registry_with_prefix("workload_manager"));
@@ -74,10 +96,16 @@ impl Metrics {
             "TLS handshakes of peers that failed",
             metrics.handshakes_failed.clone(),
         );
-        ambit.register(
-            "connections_revoked",
-            "Peer connections closed since a certificate was revoked",
+        let istio = registry.sub_registry_with_prefix("istio");
+        istio.register(
+            "crl_policy_rejections",
+            "Peers refused, and connections closed, since a certificate was revoked",
             metrics.revoked.clone(),
+        );
+        istio.register(
+            "on_demand_dns",
+            "Look-ups of workloads that are known by name only",
+            metrics.looked_up.clone(),
         );
         metrics
     }
@@ -90,11 +118,30 @@ impl Metrics {
     /// Counts a peer whose handshake failed.
     pub(crate) fn handshake_failed(&self, flags: ResponseFlags) {
         self.handshakes_failed.get_or_create(&FlagsLabel { response_flags: flags.as_str() }).inc();
+        if flags == ResponseFlags::CertRevoked {
+            self.revoked(Reporter::Destination);
+        }
     }
 
-    /// Counts a peer connection that was closed for its certificate.
-    pub(crate) fn revoked(&self) {
-        self.revoked.inc();
+    /// Counts a peer that was refused, or a connection that was closed, for a revoked certificate.
+    pub(crate) fn revoked(&self, reporter: Reporter) {
+        self.revoked.get_or_create(&ReporterLabel { reporter: reporter.as_str() }).inc();
+    }
+
+    /// Counts a look-up of `hostname` for a connection of `source`.
+    pub(crate) fn looked_up(&self, source: PeerLabels, hostname: &Str) {
+        let labels = LookUpLabels {
+            source_workload: source.workload,
+            source_canonical_service: source.canonical_service,
+            source_canonical_revision: source.canonical_revision.clone(),
+            source_workload_namespace: source.namespace,
+            source_principal: source.principal,
+            source_app: source.app,
+            source_version: source.canonical_revision,
+            source_cluster: source.cluster,
+            hostname: hostname.into(),
+        };
+        self.looked_up.get_or_create(&labels).inc();
     }
 }
 

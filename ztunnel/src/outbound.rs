@@ -1,13 +1,13 @@
 //! Captured outbound connections, port 15001: resolve, plan, dial, relay.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ambit_hbone::{Authority, Baggage, Stream};
 use ambit_model::{Identity, Str, Workload};
 use ambit_net::{ConnectError, Side, canonical, original_dst};
-use ambit_state::{DoubleHbone, Hbone, Refusal, Request, resolve};
+use ambit_state::{DoubleHbone, Hbone, Refusal, Request, Unresolved, resolve};
 use ambit_telemetry::{AccessLog, ConnectionSecurity, Direction, ResponseFlags};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -151,19 +151,26 @@ impl Outbound {
         };
         let node = Node {
             is_captured: &|workload| context.pods.find(workload).is_some(),
-            encrypt_local: context.config.encrypt_local,
+            encrypt_local: context.config.encrypt_local || self.workload.encrypt_local,
         };
         let snapshot = context.state.snapshot();
         let planned = plan(resolve(&snapshot, &request, &mut rand::rng()), &node);
         drop(snapshot);
         match planned {
             Plan::Refuse(refusal) => Err(Failed(Ends::default(), refusal.into())),
-            Plan::LookUp { name, ends } => match look_up(&name).await {
+            Plan::LookUp { name, ends } => match self.look_up(&name).await {
                 Ok(address) => Ok(with_hop(name.at(address), ends, &node)),
                 Err(error) => Err(Failed(ends, error.into())),
             },
             planned => Ok(planned),
         }
+    }
+
+    async fn look_up(&self, name: &Unresolved) -> Result<IpAddr, LookUpError> {
+        if let Some(source) = self.party().labels() {
+            self.local.context.metrics.looked_up(source, &name.host);
+        }
+        look_up(name).await
     }
 
     async fn dial(&self, plan: Plan) -> Result<Open, Failed> {

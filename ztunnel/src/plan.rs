@@ -38,7 +38,7 @@ pub(crate) struct Ends {
 pub(crate) struct Node<'a> {
     /// Whether a workload's pod is captured by this process.
     pub is_captured: &'a (dyn Fn(&Workload) -> bool + Sync),
-    /// Whether the local path is turned off.
+    /// Whether the local path is turned off, here or for the source.
     pub encrypt_local: bool,
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn with_hop(hop: Hop, ends: Ends, node: &Node<'_>) -> Plan {
 /// Whether the destination's own proxy would be this process, with nothing to do that only its HBONE side does.
 fn is_local(ends: &Ends, node: &Node<'_>) -> bool {
     ends.dialled.as_deref().is_some_and(|workload| {
-        !node.encrypt_local
+        !(node.encrypt_local || workload.encrypt_local)
             && workload.protocol == TunnelProtocol::Hbone
             && !workload.native_tunnel
             && workload.application_tunnel.is_none()

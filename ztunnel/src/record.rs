@@ -154,7 +154,8 @@ impl Party {
         Self { workload, ..Self::unknown(address) }
     }
 
-    fn labels(&self) -> Option<PeerLabels> {
+    /// What metrics call it, if anything is known.
+    pub(crate) fn labels(&self) -> Option<PeerLabels> {
         let labels = match (&self.workload, &self.baggage) {
             (Some(workload), _) => PeerLabels::from_workload(workload),
             (None, Some(baggage)) => from_baggage(baggage),

@@ -8,7 +8,7 @@ use ambit_hbone::{Authority, Client, ConnectHeaders, PoolError, Response, Stream
 use ambit_identity::IdentityError;
 use ambit_model::Identity;
 use ambit_net::ConnectError;
-use ambit_telemetry::ResponseFlags;
+use ambit_telemetry::{Reporter, ResponseFlags};
 use ambit_tls::TlsError;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -66,7 +66,7 @@ pub(crate) async fn open(
 /// # Errors
 /// The far end proved no acceptable identity, or it refused the CONNECT.
 pub(crate) async fn open_inside(
-    context: &Context,
+    context: &Arc<Context>,
     outer: Stream,
     key: &PoolKey,
     authority: &Authority,
@@ -93,7 +93,7 @@ async fn dial(
 /// # Errors
 /// No certificate, a handshake that fails, or one that takes too long.
 pub(crate) async fn secure<IO>(
-    context: &Context,
+    context: &Arc<Context>,
     io: IO,
     key: &PoolKey,
 ) -> Result<Client, DialError>
@@ -109,6 +109,11 @@ where
     let handshake = async {
         let tls = ambit_tls::connect(&credential, identities, io)
             .await
+            .inspect_err(|error| {
+                if matches!(error, TlsError::Revoked(_)) {
+                    context.metrics.revoked(Reporter::Source);
+                }
+            })
             .map_err(|error| DialError::Tls(*address, error))?;
         let chain = tls.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
         let client = Client::handshake(tls, &context.config.hbone)
@@ -120,7 +125,7 @@ where
         .await
         .map_err(|_| DialError::HandshakeTimeout(*address))??;
     if context.config.certificates.crl.is_some() {
-        tokio::spawn(abort_when_revoked(client.clone(), chain, context.revocations.clone()));
+        tokio::spawn(abort_when_revoked(client.clone(), chain, context.clone()));
     }
     Ok(client)
 }
@@ -129,9 +134,9 @@ where
 async fn abort_when_revoked(
     client: Client,
     chain: Vec<rustls_pki_types::CertificateDer<'static>>,
-    revocations: ambit_tls::Revocations,
+    context: Arc<Context>,
 ) {
-    let mut lists = revocations.subscribe();
+    let mut lists = context.revocations.subscribe();
     loop {
         tokio::select! {
             () = client.ended() => return,
@@ -139,6 +144,7 @@ async fn abort_when_revoked(
         }
         if lists.borrow_and_update().revokes(&chain) {
             tracing::warn!("peer's certificate was revoked, closing its connections");
+            context.metrics.revoked(Reporter::Source);
             client.abort();
             return;
         }

@@ -184,6 +184,8 @@ fn base(world: World<'_>, uid: String, meta: &Meta) -> Workload {
     let redirection = meta.annotation("ambient.istio.io/redirection");
     let captured = redirection.is_some_and(|value| &**value == "enabled");
     let network = meta.label("topology.istio.io/network").cloned();
+    let namespace = world.inputs.namespace(&meta.namespace);
+    let encrypt_local = namespace.and_then(|n| n.meta.annotation("ambit.dev/encrypt-local"));
     Workload {
         uid: uid.into(),
         name: meta.name.clone(),
@@ -197,6 +199,7 @@ fn base(world: World<'_>, uid: String, meta: &Meta) -> Workload {
             TunnelProtocol::Tcp
         },
         native_tunnel,
+        encrypt_local: encrypt_local.is_some_and(|value| &**value == "true"),
         workload_name: meta.name.clone(),
         workload_type: WorkloadType::Pod,
         canonical_name: names::canonical(meta, &meta.name),

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
@@ -11,7 +12,7 @@ use http::{HeaderMap, Method, Request};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::keepalive::{Keepalive, keepalive};
 use crate::pool::Slot;
@@ -51,6 +52,7 @@ enum Phase {
 pub(crate) struct Shared {
     streams: AtomicUsize,
     max_streams: usize,
+    answer_timeout: Duration,
     last_used: Mutex<Instant>,
     phase: watch::Sender<Phase>,
     abort: Notify,
@@ -72,6 +74,7 @@ impl Client {
         let shared = Arc::new(Shared {
             streams: AtomicUsize::new(0),
             max_streams: config.client_max_streams,
+            answer_timeout: config.answer_timeout,
             last_used: Mutex::new(Instant::now()),
             phase: watch::Sender::new(Phase::Opening),
             abort: Notify::new(),
@@ -130,9 +133,12 @@ impl Client {
         let mut request =
             Request::builder().method(Method::CONNECT).uri(authority.to_string()).body(())?;
         headers.write(request.headers_mut());
-        let mut send = self.send.clone().ready().await?;
-        let (response, stream) = send.send_request(request, false)?;
-        Ok((response.await?, stream))
+        let answer = async {
+            let mut send = self.send.clone().ready().await?;
+            let (response, stream) = send.send_request(request, false)?;
+            Ok((response.await?, stream))
+        };
+        timeout(self.shared.answer_timeout, answer).await.unwrap_or(Err(Error::NoAnswer))
     }
 }
 
@@ -183,7 +189,7 @@ where
 }
 
 /// Resolves once the connection has had no stream for `timeout`.
-async fn idle(shared: Arc<Shared>, timeout: std::time::Duration) {
+async fn idle(shared: Arc<Shared>, timeout: Duration) {
     loop {
         let deadline = *shared.last_used.lock() + timeout;
         tokio::time::sleep_until(deadline).await;

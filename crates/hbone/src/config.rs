@@ -22,6 +22,8 @@ pub struct Config {
     pub server_max_streams: u32,
     /// Bytes buffered for sending on one stream.
     pub send_buffer: usize,
+    /// How long a peer may take for the answer to a CONNECT; longer than its own dial to the application may take.
+    pub answer_timeout: Duration,
     /// Time between PINGs.
     pub ping_interval: Duration,
     /// Time to wait for a PING's answer before the connection counts as dead.
@@ -40,6 +42,7 @@ impl Default for Config {
             client_max_streams: 100,
             server_max_streams: 200,
             send_buffer: 400 << 10,
+            answer_timeout: Duration::from_secs(20),
             ping_interval: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(300),

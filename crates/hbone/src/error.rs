@@ -11,6 +11,9 @@ pub enum Error {
     /// The peer answered the CONNECT with something other than 200.
     #[error("the peer answered {0}")]
     Status(StatusCode),
+    /// The peer did not answer the CONNECT in time.
+    #[error("the peer does not answer the CONNECT")]
+    NoAnswer,
     /// A header value cannot be sent.
     #[error("header cannot be sent: {0}")]
     Header(#[from] http::Error),
@@ -34,6 +37,7 @@ impl Error {
         match self {
             Self::Http2(_) => "h2",
             Self::Status(_) => "status",
+            Self::NoAnswer => "no_answer",
             Self::Header(_) => "header",
             Self::Closed => "closed",
             Self::PingTimeout => "ping_timeout",

@@ -487,6 +487,26 @@ async fn a_dead_peer_is_found_by_ping() {
     drop(keep_open);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_answers_is_given_up() {
+    let (client, server) = pair(&Config::default()).await;
+    let (sent, mut asked) = tokio::sync::mpsc::channel(1);
+    serve(server, move |connect| {
+        let sent = sent.clone();
+        async move {
+            sent.send(connect).await.unwrap();
+        }
+    });
+    let began = tokio::time::Instant::now();
+    assert!(matches!(connect(&client).await, Err(Error::NoAnswer)));
+    assert_eq!(began.elapsed(), Config::default().answer_timeout);
+    // Nobody waits for it any longer; the connection goes on.
+    if let Ok(late) = asked.recv().await.unwrap().accept(None) {
+        late.into_io().read_u8().await.unwrap_err();
+    }
+    assert!(client.reserve().is_some());
+}
+
 #[tokio::test]
 async fn aborting_a_client_ends_its_streams() {
     let (client, server) = pair(&Config::default()).await;

@@ -66,6 +66,9 @@ pub struct Workload {
     /// Whether the workload itself speaks HBONE.
     #[serde(default, skip_serializing_if = "is_default")]
     pub native_tunnel: bool,
+    /// Whether its traffic with pods of its own node is encrypted as well.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub encrypt_local: bool,
     /// How a sandwiched waypoint wants its traffic.
     #[serde(default, skip_serializing_if = "is_default")]
     pub application_tunnel: Option<ApplicationTunnel>,
@@ -204,6 +207,7 @@ impl Default for Workload {
             hostname: Str::default(),
             node: Str::default(),
             native_tunnel: false,
+            encrypt_local: false,
             application_tunnel: None,
             authorization_policies: Vec::new(),
             status: HealthStatus::default(),

@@ -27,6 +27,9 @@ pub mod discovery {
     tonic::include_proto!("envoy.service.discovery.v3");
 }
 
+/// The name of an extension of a workload, without configuration: its traffic with pods of its own node is encrypted as
+/// well. Ambit only; other proxies ignore it.
+pub const ENCRYPT_LOCAL: &str = "ambit.dev/encrypt-local";
 /// The type URL of [`workload::Address`].
 pub const ADDRESS_TYPE: &str = "type.googleapis.com/istio.workload.Address";
 /// The type URL of [`security::Authorization`].

@@ -40,6 +40,7 @@ struct Rare {
     network_gateway: Option<GatewayAddress>,
     application_tunnel: Option<ApplicationTunnel>,
     native_tunnel: bool,
+    encrypt_local: bool,
 }
 
 /// A workload's part in a service.
@@ -70,6 +71,7 @@ impl Shape {
             network_gateway: workload.network_gateway,
             application_tunnel: workload.application_tunnel,
             native_tunnel: workload.native_tunnel,
+            encrypt_local: workload.encrypt_local,
         };
         let services = workload
             .services
@@ -125,6 +127,7 @@ impl Shape {
             canonical_revision: self.canonical_revision.clone(),
             hostname: self.hostname().cloned().unwrap_or_default(),
             native_tunnel: self.rare.as_ref().is_some_and(|rare| rare.native_tunnel),
+            encrypt_local: self.rare.as_ref().is_some_and(|rare| rare.encrypt_local),
             application_tunnel: self.rare.as_ref().and_then(|r| r.application_tunnel.clone()),
             authorization_policies: self.authorization_policies.to_vec(),
             cluster_id: self.cluster_id.clone(),

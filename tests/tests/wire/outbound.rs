@@ -152,6 +152,11 @@ async fn every_destination_has_its_way() {
         assert_eq!(mesh.ask("client", to).await, greeting, "{what}");
     }
     assert_eq!(peers["open"].connections(), 0);
+    let metrics = mesh.metrics("n1").await;
+    let looked_up = metrics.lines().find(|line| line.starts_with("istio_on_demand_dns_total"));
+    let looked_up = looked_up.expect("the look-up is counted");
+    assert!(looked_up.contains(r#"source_workload_namespace="default""#), "{looked_up}");
+    assert!(looked_up.ends_with(r#"hostname="localhost"} 1"#), "{looked_up}");
 }
 
 /// A program on the fabric, which is no workload.

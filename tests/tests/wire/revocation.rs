@@ -121,6 +121,11 @@ async fn a_server_closes_connections_of_clients_whose_certificate_is_withdrawn()
     assert_eq!(answer.in_a_word(), "200");
     mesh.logged("n2", "certificate was revoked, closing its connections").await;
     mesh.logged("n2", "peer's certificate is revoked").await;
+    let metrics = mesh.metrics("n2").await;
+    assert!(
+        metrics.contains(r#"istio_crl_policy_rejections_total{reporter="destination"} 2"#),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
@@ -154,6 +159,11 @@ async fn a_client_closes_connections_to_servers_whose_certificate_is_withdrawn()
     let mut line = String::new();
     soon(kept.read_line(&mut line)).await.unwrap();
     assert_eq!(line, "still there\n");
+    let metrics = mesh.metrics("n1").await;
+    assert!(
+        metrics.contains(r#"istio_crl_policy_rejections_total{reporter="source"} 2"#),
+        "{metrics}"
+    );
     // What is no longer on the list is good again.
     list.revoke(&mesh, &[]);
     eventually(|| async {

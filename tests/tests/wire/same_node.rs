@@ -26,10 +26,15 @@ async fn the_way_is_local_unless_told_otherwise() {
     if missing(&["curl"]).is_some() {
         return;
     }
-    for (encrypt, way, security) in
-        [("false", "LOCAL", "node_local"), ("true", "HBONE", "mutual_tls")]
-    {
-        let mesh = builder().env("ENCRYPT_LOCAL", encrypt).start().await;
+    let encrypted = |pod| builder().workload(pod, |workload| workload.encrypt_local = true);
+    for (mesh, way, security) in [
+        (builder(), "LOCAL", "node_local"),
+        (builder().env("ENCRYPT_LOCAL", "true"), "HBONE", "mutual_tls"),
+        (encrypted("client"), "HBONE", "mutual_tls"),
+        (encrypted("server"), "HBONE", "mutual_tls"),
+        (encrypted("other"), "LOCAL", "node_local"),
+    ] {
+        let mesh = mesh.start().await;
         mesh.greeter("server", 8080, "server for");
         let to = mesh.at("server", 8080);
         let mut tcp = mesh.dial("client", to).await.unwrap();

@@ -126,6 +126,21 @@ fn protocol_and_network_mode() {
 }
 
 #[test]
+fn a_namespace_has_its_local_traffic_encrypted() {
+    let namespace = |value: &str| {
+        format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: shop, annotations: {{ambit.dev/encrypt-local: '{value}'}}}}"
+        )
+    };
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop}\nstatus: {podIP: 10.0.0.1}";
+    for (value, encrypted) in [("true", true), ("false", false), ("yes", false)] {
+        let mesh = Mesh::new(&format!("{pod}\n---\n{}", namespace(value)));
+        assert_eq!(mesh.pod("p").encrypt_local, encrypted, "{value}");
+    }
+    assert!(!Mesh::new(pod).pod("p").encrypt_local);
+}
+
+#[test]
 fn canonical_names_follow_the_first_label() {
     for (labels, expected) in [
         ("{}", ("p", "latest")),

@@ -11,9 +11,10 @@ use xxhash_rust::xxh64::xxh64;
 use super::{Kind, Meta, Problem, Selector, part};
 
 /// The annotations that mean something to the index; others are not kept.
-const ANNOTATIONS: [&str; 5] = [
+const ANNOTATIONS: [&str; 6] = [
     "ambient.istio.io/redirection",
     "ambient.istio.io/waypoint-inbound-binding",
+    "ambit.dev/encrypt-local",
     "istio.io/dry-run",
     "istio.io/use-waypoint-canary-weight",
     "networking.istio.io/traffic-distribution",

@@ -85,6 +85,7 @@ fn a_workload_comes_back_as_it_went_in() {
         hostname: "host.example".into(),
         node: "node".into(),
         native_tunnel: true,
+        encrypt_local: true,
         application_tunnel: Some(ambit_model::ApplicationTunnel {
             protocol: ambit_model::ApplicationTunnelProtocol::Proxy,
             port: Some(15088),

@@ -6,7 +6,7 @@ use ambit_model::{
     ApplicationTunnel, ApplicationTunnelProtocol, HealthStatus, Locality, NamespacedHostname,
     NetworkMode, ParseAddressError, PortMap, Str, TunnelProtocol, Workload, WorkloadType,
 };
-use ambit_proto::workload as proto;
+use ambit_proto::{ENCRYPT_LOCAL, workload as proto};
 
 use super::address::{self, InvalidAddress};
 use crate::Interner;
@@ -95,6 +95,7 @@ pub fn workload(
         hostname: message.hostname.into(),
         node: interner.intern(&message.node),
         native_tunnel: message.native_tunnel,
+        encrypt_local: message.extensions.iter().any(|e| e.name == ENCRYPT_LOCAL),
         authorization_policies: policies,
         capacity: message.capacity.unwrap_or(1),
     })

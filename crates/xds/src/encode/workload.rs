@@ -4,8 +4,8 @@ use ambit_model::{
     ApplicationTunnelProtocol, GatewayAddress, GatewayDestination, HealthStatus, Locality,
     NetworkMode, PortMap, TunnelProtocol, Workload, WorkloadType,
 };
-use ambit_proto::workload as proto;
 use ambit_proto::workload::gateway_address::Destination;
+use ambit_proto::{ENCRYPT_LOCAL, workload as proto};
 use prost::Message;
 
 use super::service::octets;
@@ -43,7 +43,7 @@ pub fn workload(w: &Workload) -> proto::Workload {
         cluster_id: w.cluster_id.to_string(),
         locality: locality(&w.locality),
         network_mode: network_mode(w.network_mode).into(),
-        extensions: Vec::new(),
+        extensions: w.encrypt_local.then(encrypt_local).into_iter().collect(),
         capacity: (w.capacity != 1).then_some(w.capacity),
     }
 }
@@ -116,6 +116,10 @@ pub(super) fn ports(map: &PortMap) -> Vec<proto::Port> {
             app_protocol: proto::AppProtocol::Unknown.into(),
         })
         .collect()
+}
+
+fn encrypt_local() -> proto::Extension {
+    proto::Extension { name: ENCRYPT_LOCAL.to_owned(), config: None }
 }
 
 fn port_list(map: &PortMap) -> proto::PortList {
