@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use ambit_agent::{Config, USAGE};
-use ambit_telemetry::Format;
+use ambit_telemetry::{Chain, Format};
 
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ambit-agent: {error:#}");
+            eprintln!("ambit-agent: {}", Chain(&*error));
             ExitCode::FAILURE
         }
     }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use ambit_telemetry::Chain;
 use clap::Parser;
 
 #[tokio::main]
@@ -9,7 +10,7 @@ async fn main() -> ExitCode {
     match ambit_cli::run(ambit_cli::Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ambit: {error:#}");
+            eprintln!("ambit: {}", Chain(&*error));
             ExitCode::FAILURE
         }
     }

@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use ambit_controller::config::Args;
 use ambit_controller::{Config, Controller};
 use ambit_lifecycle::Shutdown;
-use ambit_telemetry::Format;
+use ambit_telemetry::{Chain, Format};
 use clap::Parser as _;
 
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("controller: {error:#}");
+            eprintln!("controller: {}", Chain(&*error));
             ExitCode::FAILURE
         }
     }

@@ -8,7 +8,7 @@ use ambit_identity::IdentityError;
 use ambit_model::{Identity, Workload};
 use ambit_net::{ConnectError, Side, canonical};
 use ambit_state::{InboundError, InboundRequest, InboundTarget, Snapshot, Target, resolve_inbound};
-use ambit_telemetry::{AccessLog, ConnectionSecurity, Direction, Reporter, ResponseFlags};
+use ambit_telemetry::{AccessLog, Chain, ConnectionSecurity, Direction, Reporter, ResponseFlags};
 use ambit_tls::{ServerStream, TlsError};
 use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
@@ -16,7 +16,6 @@ use tokio::time::timeout;
 
 use crate::application;
 use crate::authorize::{Denied, authorize};
-use crate::chain::Chain;
 use crate::config::port;
 use crate::connections::OwnedFacts;
 use crate::context::Local;

@@ -9,7 +9,6 @@ mod agent;
 mod app;
 mod application;
 mod authorize;
-mod chain;
 pub mod config;
 mod connections;
 mod context;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ambit_telemetry::Format;
+use ambit_telemetry::{Chain, Format};
 use ambit_ztunnel::config::Config;
 
 #[global_allocator]
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ztunnel: {error:#}");
+            eprintln!("ztunnel: {}", Chain(&*error));
             ExitCode::FAILURE
         }
     }

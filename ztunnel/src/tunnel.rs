@@ -8,12 +8,11 @@ use ambit_hbone::{Authority, Client, ConnectHeaders, PoolError, Response, Stream
 use ambit_identity::IdentityError;
 use ambit_model::Identity;
 use ambit_net::ConnectError;
-use ambit_telemetry::{Reporter, ResponseFlags};
+use ambit_telemetry::{Chain, Reporter, ResponseFlags};
 use ambit_tls::TlsError;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use crate::chain::Chain;
 use crate::context::{Context, Local};
 
 /// How long TLS and HTTP/2 handshakes may take together.

@@ -4,12 +4,14 @@
 //! keep working when a proxy is replaced.
 
 mod access;
+mod chain;
 mod labels;
 mod logs;
 mod trace;
 mod traffic;
 
 pub use access::{AccessLog, AccessPeer, Direction, Outcome};
+pub use chain::Chain;
 pub use labels::{
     ConnectionSecurity, LabelValue, PeerLabels, Reporter, RequestProtocol, ResponseFlags,
     ServiceLabels, TrafficLabels,
