@@ -1,6 +1,7 @@
 //! HBONE connections to a captured pod, port 15008: TLS, then one task for each CONNECT.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use ambit_hbone::{Authority, Baggage, Connect, Forwarded, ParseAuthorityError, Refusal, Server};
@@ -113,10 +114,10 @@ async fn serve(local: Arc<Local>, tcp: TcpStream, address: SocketAddr) {
     let dialled = tcp.local_addr().map_or(address, canonical);
     let pod = local.pod.clone();
     let accepted = tokio::select! {
-        accepted = bounded_handshake(&local, tcp) => accepted,
+        accepted = Box::pin(bounded_handshake(&local, tcp)) => accepted,
         () = pod.drain.ended.cancelled() => return,
     };
-    let (server, identity, chain) = match accepted {
+    let (mut server, identity, chain) = match accepted {
         Ok(accepted) => accepted,
         // Somebody looked whether the port is open, as the local path and health checks do.
         Err(HandshakeError::Tls(TlsError::Transport(error))) => {
@@ -130,7 +131,7 @@ async fn serve(local: Arc<Local>, tcp: TcpStream, address: SocketAddr) {
         }
     };
     let peer = Arc::new(Peer { local, address, dialled, identity });
-    peer.serve(server, chain).await;
+    peer.serve(&mut server, chain).await;
 }
 
 type Accepted = (Server<ServerStream<TcpStream>>, Option<Identity>, Vec<CertificateDer<'static>>);
@@ -172,7 +173,7 @@ impl Peer {
     /// Takes requests until the peer or the pod ends; the tunnels run in tasks of their own.
     async fn serve(
         self: Arc<Self>,
-        mut server: Server<ServerStream<TcpStream>>,
+        server: &mut Server<ServerStream<TcpStream>>,
         chain: Vec<CertificateDer<'static>>,
     ) {
         let drain = &self.local.pod.drain;
@@ -270,7 +271,7 @@ impl Peer {
         let ended = match connect.accept(answer.flatten()) {
             Ok(stream) => {
                 let relay = relay_tunnel(stream, app, &record.connection().counters, Side::B);
-                run(record.connection(), pod, relay).await
+                run(record.connection(), pod, pin!(relay)).await
             }
             Err(error) => Err(error.into()),
         };
@@ -295,7 +296,7 @@ impl Peer {
         connect: &Connect,
         workload: &Arc<Workload>,
         target: &InboundTarget,
-    ) -> Flow {
+    ) -> Box<Flow> {
         let headers = connect.headers();
         let network = headers.get("x-forwarded-network").and_then(|value| value.to_str().ok());
         let is_remote =
@@ -304,7 +305,7 @@ impl Peer {
             .then(|| snapshot.workload_at(&workload.network, self.address.ip()))
             .flatten();
         let reads_baggage = self.local.context.config.response_baggage;
-        Flow {
+        Box::new(Flow {
             direction: Direction::Inbound,
             source: Party {
                 address: self.address,
@@ -321,12 +322,12 @@ impl Peer {
             security: ConnectionSecurity::MutualTls,
             protocol: "HBONE",
             counters: Arc::default(),
-        }
+        })
     }
 }
 
 /// Ends every stream and tells the peer with a GOAWAY.
-async fn finish(mut server: Server<ServerStream<TcpStream>>) {
+async fn finish(server: &mut Server<ServerStream<TcpStream>>) {
     server.abrupt_shutdown();
     let flushed = async { while let Some(Ok(_)) = server.next().await {} };
     // A peer that does not read must not hold us up.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -106,12 +107,14 @@ impl LocalConnection {
         let traffic = &local.context.metrics.traffic;
         let source = &local.pod;
         let counters = Arc::<Counters>::default();
-        let flow = |direction| Flow { counters: counters.clone(), ..self.flow(direction) };
+        let flow =
+            |direction| Box::new(Flow { counters: counters.clone(), ..self.flow(direction) });
         let outbound = flow(Direction::Outbound).open(traffic, &source.connections, None);
         let inbound =
             flow(Direction::Inbound).open(traffic, &self.target.connections, Some(self.facts()));
+        let mut relay = pin!(relay_tcp(tcp, app, &counters));
         let ended = tokio::select! {
-            ended = run(inbound.connection(), &self.target, relay_tcp(tcp, app, &counters)) => ended,
+            ended = run(inbound.connection(), &self.target, relay.as_mut()) => ended,
             () = source.drain.ended.cancelled() => Err(Ended::Drain),
         };
         end(inbound, &ended);

@@ -1,6 +1,7 @@
 //! Captured outbound connections, port 15001: resolve, plan, dial, relay.
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,9 +104,10 @@ impl Outbound {
     }
 
     async fn carry(&self, tcp: TcpStream) {
-        match self.reach().await {
+        // Boxed, so that what a connection needs to open does not weigh on it while it is open.
+        match Box::pin(self.reach()).await {
             Ok(Open::Tcp(server, ends)) => self.run_tcp(tcp, server, ends).await,
-            Ok(Open::Tunnel(stream, flow)) => self.run_tunnel(tcp, stream, *flow).await,
+            Ok(Open::Tunnel(stream, flow)) => self.run_tunnel(tcp, stream, flow).await,
             Ok(Open::Local(connection, server)) => connection.run(&self.local, tcp, server).await,
             Err(failed) => {
                 self.refuse(failed);
@@ -189,7 +191,8 @@ impl Outbound {
                 },
             },
             Plan::Hbone { hop, ends } => self.dial_hbone(hop, ends).await,
-            Plan::DoubleHbone { hop, ends } => self.dial_double_hbone(hop, ends).await,
+            // Boxed, as few connections need the room.
+            Plan::DoubleHbone { hop, ends } => Box::pin(self.dial_double_hbone(hop, ends)).await,
             Plan::LookUp { ends, name } => {
                 Err(Failed(ends, LookUpError::NoAddress(name.host).into()))
             }
@@ -220,7 +223,7 @@ impl Outbound {
         match tunnel::open(&self.local, &key, &authority, headers, timeout).await {
             Ok((stream, _)) => {
                 let flow = self.flow(ends, hop.dial).over_tls(&self.identity, &key, &authority);
-                Ok(Open::Tunnel(stream, Box::new(flow)))
+                Ok(Open::Tunnel(stream, flow))
             }
             Err(error) => Err(Failed(ends, error.into())),
         }
@@ -256,7 +259,7 @@ impl Outbound {
                 flow.protocol = "DOUBLEHBONE";
                 flow.destination.workload = None;
                 flow.destination.baggage = Baggage::from_headers(&response.headers);
-                Ok(Open::Tunnel(stream, Box::new(flow)))
+                Ok(Open::Tunnel(stream, flow))
             }
             Err(error) => Err(Failed(ends, error.into())),
         }
@@ -268,15 +271,15 @@ impl Outbound {
         let flow = self.flow(ends, destination);
         let record = flow.open(&context.metrics.traffic, &self.local.pod.connections, None);
         let relay = relay_tcp(tcp, server, &record.connection().counters);
-        let ended = run(record.connection(), &self.local.pod, relay).await;
+        let ended = run(record.connection(), &self.local.pod, pin!(relay)).await;
         end(record, &ended);
     }
 
-    async fn run_tunnel(&self, tcp: TcpStream, stream: Stream, flow: Flow) {
+    async fn run_tunnel(&self, tcp: TcpStream, stream: Stream, flow: Box<Flow>) {
         let context = &self.local.context;
         let record = flow.open(&context.metrics.traffic, &self.local.pod.connections, None);
         let relay = relay_tunnel(stream, tcp, &record.connection().counters, Side::A);
-        let ended = run(record.connection(), &self.local.pod, relay).await;
+        let ended = run(record.connection(), &self.local.pod, pin!(relay)).await;
         end(record, &ended);
     }
 
@@ -286,8 +289,8 @@ impl Outbound {
         self.flow(ends, self.destination).refuse(&metrics.traffic, error.flags(), &error);
     }
 
-    fn flow(&self, ends: Ends, destination: SocketAddr) -> Flow {
-        Flow {
+    fn flow(&self, ends: Ends, destination: SocketAddr) -> Box<Flow> {
+        Box::new(Flow {
             direction: Direction::Outbound,
             source: Party { identity: None, ..self.party() },
             destination: Party::of(destination, ends.destination),
@@ -296,7 +299,7 @@ impl Outbound {
             security: ConnectionSecurity::Unknown,
             protocol: "TCP",
             counters: Arc::default(),
-        }
+        })
     }
 
     fn party(&self) -> Party {

@@ -1,6 +1,7 @@
 //! Captured inbound connections that came in the clear, port 15006: policy, then the application.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use ambit_model::Workload;
@@ -48,7 +49,7 @@ pub(crate) async fn handle(local: Arc<Local>, tcp: TcpStream, source: SocketAddr
         Ok(app) => {
             let record = flow.open(&metrics.traffic, &local.pod.connections, Some(facts));
             let relay = relay_tcp(tcp, app, &record.connection().counters);
-            let ended = run(record.connection(), &local.pod, relay).await;
+            let ended = run(record.connection(), &local.pod, pin!(relay)).await;
             end(record, &ended);
         }
         Err(error) => {
@@ -84,9 +85,9 @@ fn flow(
     source: SocketAddr,
     destination: SocketAddr,
     workload: &Arc<Workload>,
-) -> Flow {
+) -> Box<Flow> {
     let known = local.context.state.snapshot().workload_at(&workload.network, source.ip());
-    Flow {
+    Box::new(Flow {
         direction: Direction::Inbound,
         source: Party::of(source, known),
         destination: Party::of(destination, Some(workload.clone())),
@@ -95,7 +96,7 @@ fn flow(
         security: ConnectionSecurity::Unknown,
         protocol: "TCP",
         counters: Arc::default(),
-    }
+    })
 }
 
 // === impl PlaintextError ===

@@ -15,7 +15,7 @@ use ambit_telemetry::{
 use crate::connections::{Connection, Connections, Listed, OwnedFacts, View};
 use crate::tunnel::PoolKey;
 
-/// Everything known about a connection when it opens.
+/// Everything known about a connection when it opens; boxed, so that tasks stay small.
 pub(crate) struct Flow {
     pub direction: Direction,
     pub source: Party,
@@ -44,7 +44,7 @@ pub(crate) struct Party {
 
 /// A connection that is being told of. Dropped without [`Record::end`], it counts as closed without a flag.
 pub(crate) struct Record<'a> {
-    flow: Flow,
+    flow: Box<Flow>,
     listed: Listed<'a>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Record<'a> {
 impl Flow {
     /// Counts and lists the connection as open.
     pub(crate) fn open<'a>(
-        self,
+        self: Box<Self>,
         metrics: &TrafficMetrics,
         connections: &'a Connections,
         facts: Option<OwnedFacts>,
@@ -92,11 +92,11 @@ impl Flow {
 
     /// The same through a tunnel: both identities are proved.
     pub(crate) fn over_tls(
-        mut self,
+        mut self: Box<Self>,
         source: &Identity,
         key: &PoolKey,
         authority: &Authority,
-    ) -> Self {
+    ) -> Box<Self> {
         self.source.identity = Some(source.clone());
         self.destination.identity = match &self.destination.workload {
             Some(workload) if key.identities.contains(&workload.identity()) => {

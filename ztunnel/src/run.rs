@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io;
+use std::pin::Pin;
 
 use ambit_hbone::Stream;
 use ambit_net::{Counters, Outcome, Side};
@@ -35,10 +36,12 @@ pub(crate) enum End {
 }
 
 /// Runs `relay` until it ends, the connection is killed, or `pod` must let go of its connections.
+///
+/// `relay` is pinned by the caller: an argument of an async function is held twice.
 pub(crate) async fn run(
     connection: &Connection,
     pod: &Pod,
-    relay: impl Future<Output = Result<(), Ended>>,
+    relay: Pin<&mut impl Future<Output = Result<(), Ended>>>,
 ) -> Result<(), Ended> {
     tokio::select! {
         ended = relay => ended,
