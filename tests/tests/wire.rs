@@ -1,6 +1,7 @@
 //! The wire: a real tunnel on one side, a peer that this process plays by hand on the other.
 
 mod application;
+mod dedicated;
 mod ends;
 mod families;
 mod handshake;

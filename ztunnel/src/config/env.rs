@@ -223,10 +223,15 @@ fn unknown_policy(env: &mut Reader<'_>) -> UnknownPolicy {
     }
 }
 
-/// `ZTUNNEL_WORKER_THREADS`: a number, `N%` of the cores, 0 = all; by default a quarter of them, at least two.
+/// `ZTUNNEL_WORKER_THREADS`: a number, `N%` of the cores, 0 = all. By default the container's CPU limit, and without one
+/// a quarter of the cores, at least its CPU request and two (protocol facts 9).
 fn workers(env: &mut Reader<'_>) -> usize {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let default = (cores / 4).max(2);
+    // The downward API's limit of a container without one is the whole node.
+    let limit = cpus(env, "ZTUNNEL_CPU_LIMIT").filter(|limit| *limit < cores);
+    let limit = cpus(env, "ZTUNNEL_RESOURCE_CPU_LIMIT").or(limit);
+    let request = cpus(env, "ZTUNNEL_RESOURCE_CPU_REQUEST").unwrap_or(0);
+    let default = limit.unwrap_or_else(|| (cores / 4).max(request).max(2)).min(cores.max(2));
     match env.text("ZTUNNEL_WORKER_THREADS").as_deref() {
         None => default,
         Some("0") => cores,
@@ -242,6 +247,19 @@ fn workers(env: &mut Reader<'_>) -> usize {
                     default
                 }
             }
+        }
+    }
+}
+
+/// A number of CPUs as the downward API writes it; 0 stands for none.
+fn cpus(env: &mut Reader<'_>, name: &'static str) -> Option<usize> {
+    let text = env.text(name)?;
+    match text.parse() {
+        Ok(0) => None,
+        Ok(cpus) => Some(cpus),
+        Err(_) => {
+            env.mistake(name, &text, "a whole number of CPUs");
+            None
         }
     }
 }
