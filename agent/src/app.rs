@@ -63,7 +63,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     endpoints.serve(&http);
     tokio::spawn(ztunnels::accept(ztunnels, inputs));
     tokio::spawn(control.serve());
-    drop(starting);
+    starting.done();
 
     let reason = shutdown.wait().await;
     http.end();

@@ -20,14 +20,13 @@ const LAYERS: [(u8, &[&str]); 4] = [
             "ambit-lifecycle",
         ],
     ),
-    (2, &["ambit-state", "ambit-xds", "ambit-identity"]),
+    (2, &["ambit-state", "ambit-xds", "ambit-identity", "ambit-sandbox"]),
     (
         3,
         &[
             "ambit-ztunnel",
             "ambit-controller",
             "ambit-agent",
-            "ambit-sandbox",
             "ambit-cli",
             "ambit-echo",
             "ambit-bench",

@@ -88,10 +88,10 @@ async fn connection(
         }
         *synced = session.snapshot.is_none();
         let up = *synced && pods.all_started();
-        match (&pending, up) {
-            (Some(_), true) => *pending = None,
+        match (pending.take(), up) {
+            (Some(task), true) => task.done(),
             (None, false) => *pending = Some(ready.register(READINESS)),
-            _ => {}
+            (unchanged, _) => *pending = unchanged,
         }
     }
 }

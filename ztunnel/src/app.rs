@@ -49,7 +49,7 @@ pub async fn run(config: Config, logs: LogHandle) -> anyhow::Result<()> {
     tokio::spawn(account(context.clone()));
     let http = Drain::default();
     endpoints::serve(&context, registry, (&ready, logs, shutdown.trigger()), &http)?;
-    drop(starting);
+    starting.done();
 
     let mut pods = Pods::new(context.clone());
     let reason = serve_pods(&context.config, &mut pods, &ready, &mut shutdown).await?;
@@ -123,7 +123,7 @@ fn feed_state(
     tokio::spawn(async move {
         let mut versions = state.changed();
         while !state.snapshot().synced() && versions.changed().await.is_ok() {}
-        drop(task);
+        task.done();
     });
     Ok(())
 }

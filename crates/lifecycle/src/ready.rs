@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 #[derive(Clone, Debug, Default)]
 pub struct Ready(Arc<Mutex<BTreeMap<&'static str, usize>>>);
 
-/// A task that is still starting; dropping it says that it has started.
+/// A task that is still starting. One that is dropped without [`ReadyTask::done`] has failed: it is waited for forever.
 #[derive(Debug)]
-#[must_use = "dropping it at once makes the task ready at once"]
+#[must_use = "without a call of `done` the process never becomes ready"]
 pub struct ReadyTask {
     ready: Ready,
     name: &'static str,
@@ -23,7 +23,7 @@ impl Ready {
         Self::default()
     }
 
-    /// Keeps the process unready until the returned task is dropped.
+    /// Keeps the process unready until the returned task is done.
     pub fn register(&self, name: &'static str) -> ReadyTask {
         *self.0.lock().entry(name).or_default() += 1;
         ReadyTask { ready: self.clone(), name }
@@ -35,8 +35,9 @@ impl Ready {
     }
 }
 
-impl Drop for ReadyTask {
-    fn drop(&mut self) {
+impl ReadyTask {
+    /// The task has started.
+    pub fn done(self) {
         let mut tasks = self.ready.0.lock();
         if let Some(count) = tasks.get_mut(self.name) {
             *count -= 1;
@@ -61,10 +62,17 @@ mod tests {
         let state = ready.register("state manager");
         let (one, two) = (ready.register("proxy"), ready.register("proxy"));
         assert_eq!(ready.pending(), ["proxy", "state manager"]);
-        drop(state);
-        drop(one);
+        state.done();
+        one.done();
         assert_eq!(ready.pending(), ["proxy"]);
-        drop(two);
+        two.done();
         assert!(ready.pending().is_empty());
+    }
+
+    #[test]
+    fn a_task_that_failed_is_never_ready() {
+        let ready = Ready::new();
+        drop(ready.register("proxy"));
+        assert_eq!(ready.pending(), ["proxy"]);
     }
 }

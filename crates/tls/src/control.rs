@@ -126,7 +126,7 @@ impl RootSource {
 
 /// A client of the control plane. Reads the root file now; make a new one when it has changed.
 ///
-/// With `alt_hostname` the server's certificate is checked against that name instead of the one that is dialled.
+/// With `alt_hostname` the server's certificate may have that name instead of the one that is dialled.
 ///
 /// # Errors
 /// Roots that cannot be read or used, or a name that is none.
@@ -171,7 +171,7 @@ pub fn control_server_config(
     Ok(Arc::new(config))
 }
 
-/// Checks the certificate as usual, but against another name than the dialled one.
+/// Checks the certificate as usual, for the dialled name or another.
 #[derive(Debug)]
 struct AlternativeName {
     verifier: Arc<WebPkiServerVerifier>,
@@ -183,11 +183,12 @@ impl ServerCertVerifier for AlternativeName {
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _dialled: &ServerName<'_>,
+        dialled: &ServerName<'_>,
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.verifier.verify_server_cert(leaf, intermediates, &self.name, ocsp, now)
+        let verify = |name| self.verifier.verify_server_cert(leaf, intermediates, name, ocsp, now);
+        verify(dialled).or_else(|_| verify(&self.name))
     }
 
     fn verify_tls12_signature(

@@ -36,7 +36,8 @@ async fn readiness_names_what_is_pending() {
         "not ready, pending: proxy, state manager\n".to_owned(),
     );
     assert_eq!(call(&router, "GET", "/healthz/ready").await, pending);
-    drop((proxy, state));
+    proxy.done();
+    state.done();
     let ok = (StatusCode::OK, "ready\n".to_owned());
     assert_eq!(call(&router, "GET", "/healthz/ready").await, ok);
     assert_eq!(call(&router, "GET", "/healthz").await.0, StatusCode::NOT_FOUND);

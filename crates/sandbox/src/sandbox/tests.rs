@@ -279,21 +279,23 @@ async fn pods_end_gracefully_and_in_time() {
     }
     let dir = tempfile::tempdir().unwrap();
     let farewell = dir.path().join("farewell");
-    let polite = format!(
-        "trap 'echo bye > {}; exit 0' TERM; while :; do sleep 0.05; done",
-        farewell.display()
-    );
-    let deaf = "trap '' TERM; while :; do sleep 0.05; done";
-    let shell = |name: &str, script: &str, grace: u8| {
+    let polite = format!("trap 'echo bye > {}; exit 0' TERM", farewell.display());
+    // Ready is who has set its trap.
+    let shell = |name: &str, trap: &str, grace: u8| {
+        let trapped = dir.path().join(name);
+        let trapped = trapped.display();
+        let script = format!("{trap}; touch {trapped}; while :; do sleep 0.05; done");
         let script = script.replace('\'', "''");
+        let probe = format!("readinessProbe: {{exec: {{command: [test, -e, {trapped}]}}}}");
         pod(
             name,
             &format!(
-                "{{terminationGracePeriodSeconds: {grace}, containers: [{{name: c, command: [sh, -c, '{script}']}}]}}"
+                "{{terminationGracePeriodSeconds: {grace}, containers: [{{name: c, command: [sh, -c, '{script}'], {probe}}}]}}"
             ),
         )
     };
-    let sandbox = start(&[shell("polite", &polite, 30), shell("deaf", deaf, 1)].concat()).await;
+    let sandbox =
+        start(&[shell("polite", &polite, 30), shell("deaf", "trap '' TERM", 1)].concat()).await;
     let mut events = sandbox.events();
     for name in ["polite", "deaf"] {
         sandbox.delete("Pod", "shop", name).await.unwrap();

@@ -33,12 +33,13 @@ async fn works(root: &RootSource, alt: Option<&str>, dialled: &'static str) -> b
 }
 
 #[tokio::test]
-async fn the_name_is_checked_or_the_alternative_one() {
+async fn the_dialled_name_or_the_alternative_one_is_needed() {
     let own = RootSource::Pem(String::new());
     assert!(works(&own, None, "istiod.istio-system.svc").await);
     assert!(!works(&own, None, "localhost").await);
     assert!(works(&own, Some("istiod.istio-system.svc"), "localhost").await);
-    assert!(!works(&own, Some("elsewhere.svc"), "istiod.istio-system.svc").await);
+    assert!(works(&own, Some("elsewhere.svc"), "istiod.istio-system.svc").await);
+    assert!(!works(&own, Some("elsewhere.svc"), "localhost").await);
     let other = RootSource::Pem(Authority::root("other").pem);
     assert!(!works(&other, None, "istiod.istio-system.svc").await);
 }
