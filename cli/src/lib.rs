@@ -1,6 +1,8 @@
 //! The `ambit` command.
 
 mod demo;
+mod install;
+mod manifests;
 mod rights;
 mod terminal;
 mod up;
@@ -23,6 +25,10 @@ pub struct Arguments {
 enum Command {
     /// Run a mesh on this machine from a directory of Kubernetes YAML, until Ctrl-C.
     Up(up::Options),
+    /// Install the mesh on the Kubernetes cluster of KUBECONFIG, or update it.
+    Install(install::Options),
+    /// Take every pod out of the mesh and remove it from the cluster.
+    Uninstall(install::Removal),
 }
 
 /// Does what the arguments ask for.
@@ -37,5 +43,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             rights::obtain()?;
             up::run(options).await
         }
+        Command::Install(options) => install::install(options).await,
+        Command::Uninstall(removal) => install::uninstall(removal).await,
     }
 }

@@ -1,0 +1,308 @@
+//! The Kubernetes API, as far as installing needs it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::Scope;
+use kube::runtime::wait::await_condition;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::manifests::title;
+
+/// Whose fields they are.
+const FIELD_MANAGER: &str = "ambit-install";
+/// The DaemonSet that changes nodes.
+const AGENT: &str = "ambit-agent";
+/// The mark of pods that set their node right.
+const RELEASING: &str = "ambit.dev/releasing";
+/// The ConfigMap that the controller writes into every namespace (protocol facts 4).
+const ROOTS: &str = "istio-ca-root-cert";
+/// How often pods are looked at.
+const LOOK: Duration = Duration::from_millis(300);
+
+/// A cluster that can be reached.
+pub(super) struct Cluster(Client);
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// The cluster of KUBECONFIG, of ~/.kube/config, or the one that this process runs in.
+    ///
+    /// # Errors
+    /// There is none, or it does not answer.
+    pub(super) async fn connect() -> Result<Self> {
+        let client = Client::try_default()
+            .await
+            .context("no Kubernetes cluster: set KUBECONFIG to the file that kubectl uses")?;
+        client
+            .apiserver_version()
+            .await
+            .context("the Kubernetes API does not answer: check KUBECONFIG")?;
+        Ok(Self(client))
+    }
+
+    /// Makes `object`, or makes it as it should be.
+    pub(super) async fn apply(&self, object: &Value) -> Result<()> {
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let api = self.api(object).await?;
+        let applied = api.patch(name(object)?, &params, &Patch::Apply(object)).await;
+        applied.with_context(|| title(object))?;
+        Ok(())
+    }
+
+    /// Removes `object`; false if there is none.
+    pub(super) async fn delete(&self, object: &Value) -> Result<bool> {
+        let api = self.api(object).await?;
+        match api.delete(name(object)?, &DeleteParams::background()).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+            Err(error) => Err(error).with_context(|| title(object)),
+        }
+    }
+
+    /// Waits until the Deployments and DaemonSets among `objects` run as they are described.
+    ///
+    /// # Errors
+    /// They do not within `limit`; the message names them.
+    pub(super) async fn running(&self, objects: &[Value], limit: Duration) -> Result<()> {
+        let all = async {
+            for object in objects.iter().filter(|object| rolls_out(object)) {
+                let api = self.api(object).await?;
+                await_condition(api, name(object)?, |object: Option<&DynamicObject>| {
+                    object.is_some_and(is_rolled_out)
+                })
+                .await?;
+            }
+            anyhow::Ok(())
+        };
+        match timeout(limit, all).await {
+            Ok(done) => done,
+            Err(_) => bail!("not everything runs after {limit:?}: {}", self.waiting(objects).await),
+        }
+    }
+
+    /// What does not run yet, and how to find out why.
+    async fn waiting(&self, objects: &[Value]) -> String {
+        let mut waiting = Vec::new();
+        for object in objects.iter().filter(|object| rolls_out(object)) {
+            let (Ok(api), Ok(name)) = (self.api(object).await, name(object)) else { continue };
+            if !api.get(name).await.is_ok_and(|object| is_rolled_out(&object)) {
+                waiting.push(title(object));
+            }
+        }
+        let namespace = objects.iter().find_map(|object| object["metadata"]["namespace"].as_str());
+        let namespace = namespace.unwrap_or_default();
+        format!("{} (kubectl -n {namespace} describe pods says why)", waiting.join(", "))
+    }
+
+    /// How many objects there are of the kind that `definition` defines; `None` if there are none.
+    pub(super) async fn in_use(&self, definition: &Value) -> Result<Option<usize>> {
+        let text = |pointer: &str| definition.pointer(pointer).and_then(Value::as_str);
+        let text = |pointer: &str| text(pointer).unwrap_or_default();
+        let kind = GroupVersionKind::gvk(
+            text("/spec/group"),
+            text("/spec/versions/0/name"),
+            text("/spec/names/kind"),
+        );
+        let resource = ApiResource::from_gvk_with_plural(&kind, text("/spec/names/plural"));
+        let all: Api<DynamicObject> = Api::all_with(self.0.clone(), &resource);
+        match all.list_metadata(&ListParams::default()).await {
+            Ok(list) if !list.items.is_empty() => Ok(Some(list.items.len())),
+            Ok(_) => Ok(None),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(error).with_context(|| title(definition)),
+        }
+    }
+
+    /// Has every node's agent take all pods out of the mesh and its traces off the node; false if there is no agent.
+    ///
+    /// # Errors
+    /// Not every node is done within `limit`.
+    pub(super) async fn release_nodes(&self, namespace: &str, limit: Duration) -> Result<bool> {
+        let agents = self.named("apps", "DaemonSet", namespace);
+        if agents.get_opt(AGENT).await?.is_none() {
+            return Ok(false);
+        }
+        // Merged by the container's name; what is not named stays.
+        let patch = json!({"spec": {
+            "updateStrategy": {"rollingUpdate": {"maxUnavailable": "100%", "maxSurge": 0}},
+            "template": {
+                "metadata": {"annotations": {RELEASING: "true"}},
+                "spec": {"containers": [{
+                    "name": AGENT,
+                    "args": ["uninstall", "--kubernetes"],
+                    "readinessProbe": null,
+                    "livenessProbe": null,
+                }]},
+            },
+        }});
+        agents.patch(AGENT, &PatchParams::default(), &Patch::Strategic(&patch)).await?;
+        match timeout(limit, self.released(namespace)).await {
+            Ok(done) => done.map(|()| true),
+            Err(_) => bail!(
+                "not every node is released after {limit:?}: kubectl -n {namespace} logs daemonset/{AGENT} says why"
+            ),
+        }
+    }
+
+    /// Waits until the agent has done its last work on every node.
+    async fn released(&self, namespace: &str) -> Result<()> {
+        let (agents, pods) =
+            (self.named("apps", "DaemonSet", namespace), self.named("", "Pod", namespace));
+        let selected = ListParams::default().labels(&format!("app={AGENT}"));
+        loop {
+            let agent = agents.get(AGENT).await?;
+            let number = |pointer: &str| agent.data.pointer(pointer).and_then(Value::as_i64);
+            let is_current = number("/status/observedGeneration") == agent.metadata.generation;
+            let list = pods.list(&selected).await?;
+            let done = list.items.iter().filter(|pod| has_released(pod)).count();
+            let wanted = number("/status/desiredNumberScheduled");
+            if is_current && wanted == i64::try_from(done).ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Removes the roots that the controller has written into namespaces.
+    pub(super) async fn delete_roots(&self) -> Result<()> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "ConfigMap"));
+        let all: Api<DynamicObject> = Api::all_with(self.0.clone(), &resource);
+        let selected = ListParams::default().fields(&format!("metadata.name={ROOTS}"));
+        for map in all.list_metadata(&selected).await?.items {
+            let namespace = map.metadata.namespace.unwrap_or_default();
+            let api = self.named("", "ConfigMap", &namespace);
+            match api.delete(ROOTS, &DeleteParams::default()).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                deleted => {
+                    deleted.with_context(|| format!("ConfigMap {namespace}/{ROOTS}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Objects of a kind in version 1.
+    fn named(&self, group: &str, kind: &str, namespace: &str) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+        Api::namespaced_with(self.0.clone(), namespace, &resource)
+    }
+
+    /// Where objects like `object` are.
+    async fn api(&self, object: &Value) -> Result<Api<DynamicObject>> {
+        let text = |key: &str| object[key].as_str().unwrap_or_default();
+        let (group, version) =
+            text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
+        let kind = GroupVersionKind::gvk(group, version, text("kind"));
+        let (resource, capabilities) = kube::discovery::pinned_kind(&self.0, &kind)
+            .await
+            .with_context(|| format!("{}: the cluster does not know the kind", title(object)))?;
+        let namespace = object["metadata"]["namespace"].as_str();
+        Ok(match (capabilities.scope, namespace) {
+            (Scope::Namespaced, Some(namespace)) => {
+                Api::namespaced_with(self.0.clone(), namespace, &resource)
+            }
+            _ => Api::all_with(self.0.clone(), &resource),
+        })
+    }
+}
+
+fn name(object: &Value) -> Result<&str> {
+    object["metadata"]["name"].as_str().ok_or_else(|| anyhow!("{} has no name", title(object)))
+}
+
+fn rolls_out(object: &Value) -> bool {
+    object["kind"] == "Deployment" || object["kind"] == "DaemonSet"
+}
+
+/// Whether every pod of a Deployment or a DaemonSet is one of its latest description, and available.
+fn is_rolled_out(object: &DynamicObject) -> bool {
+    let number = |pointer: &str| object.data.pointer(pointer).and_then(Value::as_i64);
+    if number("/status/observedGeneration") != object.metadata.generation {
+        return false;
+    }
+    let (wanted, updated, available) = match number("/spec/replicas") {
+        Some(replicas) => (Some(replicas), "updatedReplicas", "availableReplicas"),
+        None => {
+            let wanted = number("/status/desiredNumberScheduled");
+            (wanted, "updatedNumberScheduled", "numberAvailable")
+        }
+    };
+    let has = |field: &str| Some(number(&format!("/status/{field}")).unwrap_or(0)) == wanted;
+    has(updated) && has(available)
+}
+
+/// Whether a pod was started to set its node right and has done so.
+fn has_released(pod: &DynamicObject) -> bool {
+    let marked = pod.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(RELEASING));
+    let exit = |state: &str| {
+        let pointer = format!("/status/containerStatuses/0/{state}/terminated/exitCode");
+        pod.data.pointer(&pointer).and_then(Value::as_i64)
+    };
+    marked && (exit("state") == Some(0) || exit("lastState") == Some(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(value: Value) -> DynamicObject {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn rolled_out_is_all_of_the_latest() {
+        let deployment = |generation: i64, updated: i64, available: &Value| {
+            object(json!({
+                "metadata": {"generation": generation},
+                "spec": {"replicas": 2},
+                "status": {"observedGeneration": 3, "updatedReplicas": updated, "availableReplicas": available},
+            }))
+        };
+        for (generation, updated, available, expected) in [
+            (3, 2, json!(2), true),
+            (4, 2, json!(2), false),
+            (3, 1, json!(2), false),
+            (3, 2, json!(1), false),
+            (3, 2, json!(null), false),
+        ] {
+            let object = deployment(generation, updated, &available);
+            assert_eq!(is_rolled_out(&object), expected, "{generation} {updated} {available}");
+        }
+        let daemons = |wanted: i64, available: i64| {
+            object(json!({
+                "metadata": {"generation": 1},
+                "spec": {},
+                "status": {"observedGeneration": 1, "desiredNumberScheduled": wanted,
+                    "updatedNumberScheduled": wanted, "numberAvailable": available},
+            }))
+        };
+        assert!(is_rolled_out(&daemons(2, 2)) && is_rolled_out(&daemons(0, 0)));
+        assert!(!is_rolled_out(&daemons(2, 1)));
+    }
+
+    #[test]
+    fn released_is_who_ended_well() {
+        let pod = |marked: bool, state: &Value| {
+            let annotations = if marked { json!({RELEASING: "true"}) } else { json!({}) };
+            object(json!({
+                "metadata": {"annotations": annotations},
+                "status": {"containerStatuses": [state]},
+            }))
+        };
+        let ended = |code: i64| json!({"terminated": {"exitCode": code}});
+        for (marked, state, expected) in [
+            (true, json!({"state": ended(0)}), true),
+            (true, json!({"state": {"running": {}}, "lastState": ended(0)}), true),
+            (true, json!({"state": {"running": {}}}), false),
+            (true, json!({"state": ended(1)}), false),
+            (false, json!({"state": ended(0)}), false),
+        ] {
+            assert_eq!(has_released(&pod(marked, &state)), expected, "{marked} {state}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The objects of an installation: those of `manifests/`, with the user's settings in them.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+/// The namespace that the files are written for.
+const NAMESPACE: &str = "istio-system";
+/// The registry of the images that the files name.
+const REGISTRY: &str = "ambit.dev/";
+
+/// Those of Helm and Kustomize, in the order in which they have to be made.
+const FILES: [(&str, &str); 5] = [
+    ("00-namespace.yaml", include_str!("../../manifests/helm/files/00-namespace.yaml")),
+    ("10-crds.yaml", include_str!("../../manifests/helm/files/10-crds.yaml")),
+    ("20-controller.yaml", include_str!("../../manifests/helm/files/20-controller.yaml")),
+    ("30-agent.yaml", include_str!("../../manifests/helm/files/30-agent.yaml")),
+    ("40-ztunnel.yaml", include_str!("../../manifests/helm/files/40-ztunnel.yaml")),
+];
+
+/// What an installation may have otherwise.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Settings {
+    /// The namespace of the mesh's own processes.
+    #[arg(long, short, default_value = NAMESPACE)]
+    pub(crate) namespace: String,
+    /// The registry of the images, in place of ambit.dev.
+    #[arg(long, value_name = "HOST[/PATH]")]
+    registry: Option<String>,
+    /// The version of the images, in place of this program's own.
+    #[arg(long, value_name = "VERSION")]
+    tag: Option<String>,
+}
+
+/// The objects, in the order in which they have to be made.
+///
+/// # Errors
+/// The namespace cannot be one.
+pub(crate) fn objects(settings: &Settings) -> Result<Vec<Value>> {
+    let namespace = &settings.namespace;
+    let is_label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    ensure!(
+        !namespace.is_empty() && namespace.len() <= 63 && namespace.chars().all(is_label),
+        "--namespace {namespace:?}: use lower-case letters, digits and '-', 63 at most"
+    );
+    let mut objects = Vec::new();
+    for (file, text) in FILES {
+        let documents: Vec<Value> =
+            serde_saphyr::from_multiple(text).with_context(|| format!("reading {file}"))?;
+        objects.extend(documents.into_iter().map(|object| settings.apply(object)));
+    }
+    Ok(objects)
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// `object` with the namespace and the images of these settings.
+    fn apply(&self, mut object: Value) -> Value {
+        let rename = |value: Option<&mut Value>| {
+            if let Some(name) = value.filter(|name| **name == NAMESPACE) {
+                *name = json!(self.namespace);
+            }
+        };
+        if object["kind"] == "Namespace" {
+            rename(object.pointer_mut("/metadata/name"));
+        }
+        rename(object.pointer_mut("/metadata/namespace"));
+        for subject in
+            object.get_mut("subjects").and_then(Value::as_array_mut).into_iter().flatten()
+        {
+            rename(subject.get_mut("namespace"));
+        }
+        let spec = "/spec/template/spec";
+        for list in ["initContainers", "containers"] {
+            let containers = object.pointer_mut(&format!("{spec}/{list}"));
+            for container in containers.and_then(Value::as_array_mut).into_iter().flatten() {
+                if let Some(image) = container["image"].as_str() {
+                    container["image"] = json!(self.image(image));
+                }
+            }
+        }
+        object
+    }
+
+    fn image(&self, image: &str) -> String {
+        let Some((name, tag)) = image.strip_prefix(REGISTRY).and_then(|i| i.split_once(':')) else {
+            return image.to_owned();
+        };
+        let registry = self.registry.as_deref().unwrap_or(REGISTRY).trim_end_matches('/');
+        format!("{registry}/{name}:{}", self.tag.as_deref().unwrap_or(tag))
+    }
+}
+
+/// What people call an object: kind, namespace and name.
+pub(crate) fn title(object: &Value) -> String {
+    let text = |pointer| object.pointer(pointer).and_then(Value::as_str);
+    let kind = text("/kind").unwrap_or("object");
+    let name = text("/metadata/name").unwrap_or_default();
+    match text("/metadata/namespace") {
+        Some(namespace) => format!("{kind} {namespace}/{name}"),
+        None => format!("{kind} {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(namespace: &str, registry: Option<&str>, tag: Option<&str>) -> Settings {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        Settings { namespace: namespace.to_owned(), registry: owned(registry), tag: owned(tag) }
+    }
+
+    fn images(objects: &[Value]) -> Vec<&str> {
+        let containers = |object| Value::pointer(object, "/spec/template/spec/containers");
+        let all = objects.iter().filter_map(containers).filter_map(Value::as_array).flatten();
+        all.filter_map(|container| container["image"].as_str()).collect()
+    }
+
+    #[test]
+    fn images_are_of_this_version() {
+        let objects = objects(&settings(NAMESPACE, None, None)).unwrap();
+        let version = env!("CARGO_PKG_VERSION");
+        let expected = ["controller", "ambit-agent", "ztunnel"]
+            .map(|name| format!("{REGISTRY}{name}:{version}"));
+        assert_eq!(images(&objects), expected);
+    }
+
+    #[test]
+    fn settings_go_everywhere() {
+        let objects =
+            objects(&settings("mesh", Some("registry.example/ambit/"), Some("1.2"))).unwrap();
+        let text = serde_json::to_string(&objects).unwrap();
+        assert!(!text.contains(NAMESPACE), "{text}");
+        assert!(images(&objects).contains(&"registry.example/ambit/ztunnel:1.2"));
+    }
+
+    #[test]
+    fn a_namespace_must_be_one() {
+        for wrong in ["", "A", "a/b", &"a".repeat(64)] {
+            assert!(objects(&settings(wrong, None, None)).is_err(), "{wrong}");
+        }
+    }
+}
