@@ -1,0 +1,66 @@
+"""What a cluster changes on the machine it runs on, and how that is taken back."""
+
+import json
+from pathlib import Path
+
+from node_files import PLACES
+from shell import Failed, run
+
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+DEVICES = Path("/sys/class/net")
+RECORD = "host.json"
+
+
+def claim(layout):
+    """Takes the cluster's index: a bridge that carries the state directory's name. Its traffic is forwarded."""
+    owner = owner_of(layout)
+    if owner is not None:
+        raise Failed(
+            f"cluster {layout.index} exists already ({owner or 'without an owner'}): "
+            f"remove it with `make cluster-down`, or choose another with CLUSTER_INDEX=1 (to 9)"
+        )
+    made = [place for place in PLACES if make_directories(place)]
+    record = {"forwarding": FORWARDING.read_text().strip(), "made": made}
+    (layout.state / RECORD).write_text(json.dumps(record))
+    run("ip", "link", "add", layout.bridge, "type", "bridge")
+    run("ip", "link", "set", layout.bridge, "alias", layout.state)
+    run("ip", "address", "add", f"{layout.host_ip}/24", "dev", layout.bridge)
+    run("ip", "link", "set", layout.bridge, "up")
+    FORWARDING.write_text("1")
+
+
+def owner_of(layout):
+    """The state directory of the cluster with this index; None without such a cluster."""
+    alias = DEVICES / layout.bridge / "ifalias"
+    return alias.read_text().strip() if alias.exists() else None
+
+
+def release(layout):
+    """Undoes `claim`; what other clusters still need stays for them."""
+    if owner_of(layout) is not None:
+        run("ip", "link", "delete", layout.bridge)
+    record = layout.state / RECORD
+    if not record.exists() or other_clusters():
+        return
+    before = json.loads(record.read_text())
+    FORWARDING.write_text(before["forwarding"])
+    for place in before["made"]:
+        remove_empty(Path(place))
+
+
+def other_clusters():
+    return [device for device in DEVICES.glob("ambit[0-9]")]
+
+
+def make_directories(place):
+    """Makes a directory that nodes will cover; tells whether it was missing."""
+    missing = not Path(place).exists()
+    Path(place).mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def remove_empty(place):
+    try:
+        place.rmdir()
+    except OSError:
+        pass
