@@ -48,9 +48,10 @@ BEGUN = time.monotonic()
 def up(layout, options):
     """Builds what is missing and starts the cluster."""
     check_machine()
+    host.check_free(layout)
     programs.build()
     node_images.build()
-    layout.state.mkdir(parents=True, exist_ok=True)
+    layout.state.mkdir(parents=True)
     with locked(layout):
         host.claim(layout)
         start_control(layout)

@@ -11,14 +11,18 @@ DEVICES = Path("/sys/class/net")
 RECORD = "host.json"
 
 
-def claim(layout):
-    """Takes the cluster's index: a bridge that carries the state directory's name. Its traffic is forwarded."""
+def check_free(layout):
+    """Refuses an index or a directory that a cluster has already."""
     owner = owner_of(layout)
-    if owner is not None:
+    if owner is not None or layout.state.exists():
         raise Failed(
-            f"cluster {layout.index} exists already ({owner or 'without an owner'}): "
+            f"cluster {layout.index} exists already in {owner or layout.state}: "
             f"remove it with `make cluster-down`, or choose another with CLUSTER_INDEX=1 (to 9)"
         )
+
+
+def claim(layout):
+    """Takes the cluster's index: a bridge that carries the state directory's name. Its traffic is forwarded."""
     made = [place for place in PLACES if make_directories(place)]
     record = {"forwarding": FORWARDING.read_text().strip(), "made": made}
     (layout.state / RECORD).write_text(json.dumps(record))
