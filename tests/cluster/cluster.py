@@ -54,6 +54,7 @@ def up(layout, options):
     layout.state.mkdir(parents=True)
     with locked(layout):
         host.claim(layout)
+        machine.join_starters(layout)
         start_control(layout)
         if options.netpol:
             api.kubectl(layout, "apply", "-f", HERE / "manifests/netpol.yaml")
@@ -192,12 +193,15 @@ def down(layout, _options):
 def add_node(layout, options):
     """Adds a node to a running cluster."""
     with locked(layout):
+        machine.join_starters(layout)
         start_nodes(layout, [options.number], options)
+        wait_for_images(layout)
 
 
 def delete_node(layout, options):
     """Loses a node, with everything on it, at once."""
     name = f"node{options.number}"
+    machine.pid(layout, name)
     with locked(layout):
         machine.remove(layout, name)
         machine.remove_files(layout.machine(name))

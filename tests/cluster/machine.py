@@ -77,6 +77,13 @@ def make_cgroups(layout, name):
     return groups
 
 
+def join_starters(layout):
+    """Puts this process, and what it will run, where `remove` finds it if it is killed half way."""
+    group = CGROUPS / "pids" / layout.link("up")
+    group.mkdir(exist_ok=True)
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+
+
 def remove(layout, name="*"):
     """Kills every process of a machine, or of all machines, and removes its interface and control groups."""
     pattern = layout.link(name)
