@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BIN := target/release
 
-.PHONY: help demo build test check tests docs deny bench-quick
+.PHONY: help demo build test check tests docs deny bench-quick images cluster cluster-down
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -43,3 +43,19 @@ bench-quick: ## Ambit beside the bare network (and PEER_ZTUNNEL=path), in at mos
 	@tests/need.sh nft:nftables ip:iproute2 iperf3:iperf3 wrk:wrk
 	$(CARGO) build --release --locked --workspace
 	$(BIN)/bench quick
+
+images: build ## OCI images of the components in target/images
+	@tests/need.sh python3:python3 nft:nftables iptables:iptables ip:iproute2 \
+		/etc/ssl/certs/ca-certificates.crt:ca-certificates
+	@packaging/images.py
+
+# CLUSTER_INDEX and CLUSTER_DIR choose the cluster; CLUSTER_BIN, a directory with the programs, spares the build.
+cluster: ## a Kubernetes cluster of two nodes on this machine, with Ambit in it
+	@tests/need.sh python3:python3 containerd:containerd runc:runc /usr/lib/cni/ptp:containernetworking-plugins \
+		busybox:busybox-static nft:nftables iptables:iptables ip:iproute2 conntrack:conntrack tcpdump:tcpdump \
+		curl:curl openssl:openssl unshare:util-linux mount:mount /etc/ssl/certs/ca-certificates.crt:ca-certificates
+	$(if $(CLUSTER_BIN),,$(CARGO) build --workspace --all-targets --locked)
+	@CLUSTER_BIN=$(or $(CLUSTER_BIN),$(or $(CARGO_TARGET_DIR),target)/debug) tests/cluster/cluster.py up
+
+cluster-down: ## remove that cluster without a trace
+	@tests/cluster/cluster.py down

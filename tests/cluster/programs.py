@@ -1,0 +1,65 @@
+"""The programs of a cluster that are built from Go modules."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import stamp
+from layout import BUILT, HERE
+
+# Also in kubebox/go.mod. Clients read it from what nodes report.
+KUBERNETES = "1.35.0"
+VERSION = "k8s.io/component-base/version"
+MAJOR, MINOR, _ = KUBERNETES.split(".")
+KUBEBOX_FLAGS = f"-X {VERSION}.gitVersion=v{KUBERNETES} -X {VERSION}.gitMajor={MAJOR} -X {VERSION}.gitMinor={MINOR}"
+LEAST_GO = (1, 25)
+
+# Their linker flags, and what to tell those who wait.
+PROGRAMS = {
+    "coredns": ("", "two minutes on two cores, once"),
+    "netpol": ("", "a minute on two cores, once"),
+    "kubebox": (KUBEBOX_FLAGS, "six minutes on two cores, once"),
+}
+
+
+def build():
+    """Builds what is missing or out of date."""
+    for name, (flags, duration) in PROGRAMS.items():
+        output, module = BUILT / name, HERE / name
+        sources = [file for file in module.iterdir() if file.suffix in (".go", ".mod", ".sum")]
+        key = stamp.of_contents(sources, flags)
+        if not stamp.fresh(output, key):
+            compile_module(module, output, flags, duration)
+            stamp.record(output, key)
+
+
+def compile_module(module, output, flags, duration):
+    """Runs the Go compiler, at a low priority."""
+    check_go()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    log = output.with_name(f"{output.name}.log")
+    print(f"building {output.name} ({duration}; log: {log})", flush=True)
+    begun = time.monotonic()
+    command = ["go", "build", "-trimpath", "-ldflags", f"-s -w {flags}".strip(), "-o", f"{output}.new", "."]
+    with open(log, "w", encoding="utf-8") as file:
+        done = subprocess.run(["nice", *command], cwd=module, env=dict(os.environ, CGO_ENABLED="0"), stdout=file,
+                              stderr=file, check=False)
+    if done.returncode != 0:
+        last = log.read_text().strip().splitlines()[-1:]
+        sys.exit(f"error: {output.name} could not be built: {' '.join(last)} (all of it: {log})")
+    os.rename(f"{output}.new", output)
+    print(f"built {output.name} in {time.monotonic() - begun:.0f} s", flush=True)
+
+
+def check_go():
+    """The modules need a recent Go, which Debian's package may not be."""
+    wanted = ".".join(map(str, LEAST_GO))
+    if not shutil.which("go"):
+        sys.exit(f"error: go is missing: install Go {wanted} or newer from https://go.dev/dl and put it on the PATH")
+    said = subprocess.run(["go", "version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"go(\d+)\.(\d+)", said)
+    if not found or (int(found[1]), int(found[2])) < LEAST_GO:
+        sys.exit(f"error: {said.strip() or 'go'} is too old: install Go {wanted} or newer from https://go.dev/dl")
