@@ -31,19 +31,14 @@ struct Objects {
 // === impl Admin ===
 
 impl Admin {
+    /// The paths of the port that others reach: nothing about objects.
+    pub(crate) fn status(&self) -> Router {
+        metrics_and_readiness(self.registry.clone(), self.ready.clone()).with_index("controller")
+    }
+
     /// The paths of the port.
     pub(crate) fn router(self) -> Router {
         let Self { diagnostics, clients, published, ready, registry } = self;
-        let registry = Arc::new(metrics::router(registry));
-        let forward = move |request: Parts| {
-            let registry = registry.clone();
-            async move { registry.answer(request).await }
-        };
-        let ready = Arc::new(endpoints::readiness(ready));
-        let readiness = move |request: Parts| {
-            let ready = ready.clone();
-            async move { ready.answer(request).await }
-        };
         let objects = move |_: Parts| {
             let state = published.borrow().clone();
             json(&Objects {
@@ -53,10 +48,8 @@ impl Admin {
                 refused: diagnostics.list(),
             })
         };
-        Router::new()
+        metrics_and_readiness(registry, ready)
             .with_index("controller")
-            .get("/metrics", "OpenMetrics", forward)
-            .get("/healthz/ready", "whether the objects have been read", readiness)
             .get("/debug/objects", "remarks on files and objects", ReadHandler(objects))
             .get(
                 "/debug/clients",
@@ -64,6 +57,24 @@ impl Admin {
                 ReadHandler(move |_: Parts| json(&clients.list())),
             )
     }
+}
+
+fn metrics_and_readiness(registry: Arc<Registry>, ready: Ready) -> Router {
+    let registry = Arc::new(metrics::router(registry));
+    let forward = move |request: Parts| {
+        let registry = registry.clone();
+        async move { registry.answer(request).await }
+    };
+    let ready = Arc::new(endpoints::readiness(ready));
+    let readiness = move |request: Parts| {
+        let ready = ready.clone();
+        async move { ready.answer(request).await }
+    };
+    Router::new().get("/metrics", "OpenMetrics", forward).get(
+        "/healthz/ready",
+        "whether the objects have been read",
+        readiness,
+    )
 }
 
 fn json(value: &impl Serialize) -> WholeResponse {

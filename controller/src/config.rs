@@ -1,6 +1,6 @@
 //! Settings: the command line, read and checked in one place.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,28 +8,40 @@ use clap::Parser;
 
 use crate::index::Settings;
 
+mod cluster;
+mod names;
+
+pub use cluster::{ClusterArgs, ClusterSource};
+use names::{is_domain, is_label, server_names};
+
 /// Watches a directory of Kubernetes objects and serves workloads, policies and certificates to node proxies.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "controller", version)]
 pub struct Args {
     /// Directory of Kubernetes YAML (*.yaml, *.yml, *.json; subdirectories one level deep).
-    #[arg(long, value_name = "DIR")]
-    from_dir: PathBuf,
-    /// Address of xDS and of the certificate service.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:15012")]
-    listen: SocketAddr,
+    #[arg(long, value_name = "DIR", required_unless_present = "kubernetes")]
+    #[arg(requires = "node_tokens", requires = "ca_dir")]
+    from_dir: Option<PathBuf>,
+    /// Follow the objects of a cluster instead: that of the pod it runs in, or else that of KUBECONFIG.
+    #[arg(long, conflicts_with = "from_dir")]
+    kubernetes: bool,
+    /// Address of xDS and of the certificate service [default: 127.0.0.1:15012, with --kubernetes [::]:15012].
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
     /// Port of metrics, readiness and diagnostics on the loopback; 0 takes a free one.
     #[arg(long, value_name = "PORT", default_value_t = 15014)]
     admin_port: u16,
     /// File with one line for each node: {"token": "…", "node": "…", "serviceAccount": "namespace/name"}; mode 0600.
-    #[arg(long, value_name = "FILE")]
-    node_tokens: PathBuf,
+    #[arg(long, value_name = "FILE", conflicts_with = "kubernetes")]
+    node_tokens: Option<PathBuf>,
     /// Directory of the certificate authority: root-cert.pem, ca-cert.pem, ca-key.pem; made where empty.
-    #[arg(long, value_name = "DIR")]
-    ca_dir: PathBuf,
+    #[arg(long, value_name = "DIR", conflicts_with = "kubernetes")]
+    ca_dir: Option<PathBuf>,
     /// File to write the root certificates to, for the proxies.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "kubernetes")]
     root_cert_out: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// Serve without TLS; on the loopback only.
     #[arg(long)]
     plaintext: bool,
@@ -55,7 +67,7 @@ pub struct Args {
     #[arg(long)]
     dry_run_policies: bool,
     /// Levels of the log, in the syntax of RUST_LOG.
-    #[arg(long, env = "RUST_LOG", default_value = "info")]
+    #[arg(long, env = "RUST_LOG", default_value = "info,kube_runtime=error")]
     log: String,
     /// Format of the log: plain or json.
     #[arg(long, env = "LOG_FORMAT", default_value = "plain", value_parser = ["plain", "json"])]
@@ -65,18 +77,12 @@ pub struct Args {
 /// What the controller needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The directory of objects.
-    pub from_dir: PathBuf,
+    /// Where objects, tokens and the certificate authority come from.
+    pub source: Source,
     /// Where to listen.
     pub listen: SocketAddr,
     /// The port of metrics, readiness and diagnostics.
     pub admin_port: u16,
-    /// The file of tokens.
-    pub node_tokens: PathBuf,
-    /// The directory of the certificate authority.
-    pub ca_dir: PathBuf,
-    /// Where to write its roots.
-    pub root_cert_out: Option<PathBuf>,
     /// Whether to do without TLS.
     pub plaintext: bool,
     /// Names and addresses in the server's certificate.
@@ -85,6 +91,28 @@ pub struct Config {
     pub leaf_ttl: Duration,
     /// What the index has to know.
     pub index: Settings,
+}
+
+/// Where objects, tokens and the certificate authority come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Files.
+    Files(FileSource),
+    /// A cluster.
+    Cluster(ClusterSource),
+}
+
+/// The files of a controller without a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSource {
+    /// The directory of objects.
+    pub from_dir: PathBuf,
+    /// The file of tokens.
+    pub node_tokens: PathBuf,
+    /// The directory of the certificate authority.
+    pub ca_dir: PathBuf,
+    /// Where to write its roots.
+    pub root_cert_out: Option<PathBuf>,
 }
 
 /// Settings that cannot be right, all of them.
@@ -113,6 +141,7 @@ impl TryFrom<Args> for Config {
 
     fn try_from(args: Args) -> Result<Self, InvalidConfig> {
         let mut wrong = Vec::new();
+        let listen = args.listen.unwrap_or_else(|| default_address(args.kubernetes));
         let mut check = |ok: bool, message: String| {
             if !ok {
                 wrong.push(message);
@@ -124,31 +153,29 @@ impl TryFrom<Args> for Config {
             check(is_domain(value), format!("{option} {value:?} is not a DNS name"));
         }
         let namespace = &args.root_namespace;
-        let label = is_domain(namespace) && !namespace.contains('.');
-        check(label, format!("--root-namespace {namespace:?} is not a namespace's name"));
+        check(
+            is_label(namespace),
+            format!("--root-namespace {namespace:?} is not a namespace's name"),
+        );
+        let own = args.cluster.namespace(namespace);
+        check(is_label(own), format!("--namespace {own:?} is not a namespace's name"));
         let cluster = &args.cluster_id;
         let plain = !cluster.is_empty() && !cluster.contains('/');
         check(plain, format!("--cluster-id {cluster:?} must not be empty or have a slash in it"));
         check(!args.leaf_ttl.is_zero(), "--leaf-ttl must be longer than nothing".to_owned());
-        let loopback = !args.plaintext || args.listen.ip().is_loopback();
+        let loopback = !args.plaintext || listen.ip().is_loopback();
         check(
             loopback,
-            format!(
-                "--plaintext: {} is not an address of the loopback; use TLS there",
-                args.listen
-            ),
+            format!("--plaintext: {listen} is not an address of the loopback; use TLS there"),
         );
         if !wrong.is_empty() {
             return Err(InvalidConfig(wrong));
         }
         Ok(Self {
-            server_names: server_names(&args),
-            from_dir: args.from_dir,
-            listen: args.listen,
+            server_names: server_names(&args, listen),
+            source: source(&args),
+            listen,
             admin_port: args.admin_port,
-            node_tokens: args.node_tokens,
-            ca_dir: args.ca_dir,
-            root_cert_out: args.root_cert_out,
             plaintext: args.plaintext,
             leaf_ttl: args.leaf_ttl,
             index: Settings {
@@ -162,31 +189,22 @@ impl TryFrom<Args> for Config {
     }
 }
 
-/// The names that proxies know the control plane by, the address that is listened on, and what was asked for.
-fn server_names(args: &Args) -> Vec<String> {
-    let (namespace, domain) = (&args.root_namespace, &args.cluster_domain);
-    let mut names = vec![
-        "localhost".to_owned(),
-        format!("istiod.{namespace}.svc"),
-        format!("istiod.{namespace}.svc.{domain}"),
-    ];
-    let ip = args.listen.ip();
-    if ip.is_unspecified() || ip.is_loopback() {
-        names.extend(["127.0.0.1".to_owned(), "::1".to_owned()]);
-    }
-    if !ip.is_unspecified() && !names.contains(&ip.to_string()) {
-        names.push(ip.to_string());
-    }
-    names.extend(args.server_name.iter().cloned());
-    names
+fn default_address(cluster: bool) -> SocketAddr {
+    let ip = if cluster { Ipv6Addr::UNSPECIFIED.into() } else { IpAddr::from(Ipv4Addr::LOCALHOST) };
+    SocketAddr::new(ip, 15012)
 }
 
-fn is_domain(text: &str) -> bool {
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    text.len() <= 253 && text.split('.').all(label)
+/// Clap has made sure that either all of the files are named or none.
+fn source(args: &Args) -> Source {
+    match (&args.from_dir, &args.node_tokens, &args.ca_dir) {
+        (Some(from_dir), Some(node_tokens), Some(ca_dir)) => Source::Files(FileSource {
+            from_dir: from_dir.clone(),
+            node_tokens: node_tokens.clone(),
+            ca_dir: ca_dir.clone(),
+            root_cert_out: args.root_cert_out.clone(),
+        }),
+        _ => Source::Cluster(args.cluster.source(&args.root_namespace)),
+    }
 }
 
 /// A number with a unit.
@@ -205,52 +223,4 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(options: &[&str]) -> Result<Config, String> {
-        let needed = ["controller", "--from-dir", "d", "--node-tokens", "t", "--ca-dir", "c"];
-        let args = Args::try_parse_from(needed.iter().chain(options));
-        args.map_err(|e| e.to_string())?.try_into().map_err(|e: InvalidConfig| e.to_string())
-    }
-
-    #[test]
-    fn every_mistake_is_told_at_once() {
-        let error =
-            parse(&["--trust-domain", "a/b", "--cluster-id", "", "--root-namespace", "a.b"])
-                .unwrap_err();
-        for option in ["--trust-domain", "--cluster-id", "--root-namespace"] {
-            assert!(error.contains(option), "{error}");
-        }
-    }
-
-    #[test]
-    fn plaintext_stays_on_the_loopback() {
-        assert!(parse(&["--plaintext"]).is_ok());
-        assert!(parse(&["--plaintext", "--listen", "[::1]:1"]).is_ok());
-        for address in ["0.0.0.0:15012", "10.0.0.1:15012", "[::]:15012"] {
-            let error = parse(&["--plaintext", "--listen", address]).unwrap_err();
-            assert!(error.contains(address), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_server_is_certified_for_what_it_is_called() {
-        let names = parse(&["--listen", "10.1.2.3:15012", "--server-name", "x.example"])
-            .map(|config| config.server_names)
-            .unwrap();
-        for name in ["localhost", "istiod.istio-system.svc", "10.1.2.3", "x.example"] {
-            assert!(names.iter().any(|n| n == name), "{names:?}");
-        }
-    }
-
-    #[test]
-    fn times_have_units() {
-        for (text, seconds) in [("30s", 30), ("15m", 900), ("24h", 86_400), ("7d", 604_800)] {
-            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
-        }
-        for text in ["", "h", "10", "-1s", "1.5h", "99999999999999999999d", "1 h"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-    }
-}
+mod tests;

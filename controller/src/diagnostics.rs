@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::index::Index;
-use crate::watch::{Files, Location, Report};
+use crate::watch::{Location, Origin, Report};
 
 /// The list.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +18,7 @@ pub struct Diagnostics(Arc<Mutex<BTreeSet<Remark>>>);
 /// Something that is wrong with an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Remark {
-    /// Its file; absent where the object has just gone.
+    /// Its file; absent where it comes from no file, or has just gone.
     pub file: Option<Arc<Path>>,
     /// The line on which the object's document begins, from 1; 0 for the file as a whole.
     pub line: usize,
@@ -50,17 +50,17 @@ impl Diagnostics {
     }
 }
 
-/// Everything that is wrong: with the files, and with objects beside others.
-pub(crate) fn remarks(reports: &[Report], files: &Files, index: &Index) -> BTreeSet<Remark> {
-    let of_files = reports.iter().map(|report| Remark {
-        file: Some(report.location.file.clone()),
-        line: report.location.line,
+/// Everything that is wrong: with what was read, and with objects beside others.
+pub(crate) fn remarks(reports: &[Report], origin: &Origin, index: &Index) -> BTreeSet<Remark> {
+    let of_origin = reports.iter().map(|report| Remark {
+        file: report.location.as_ref().map(|l| l.file.clone()),
+        line: report.location.as_ref().map_or(0, |l| l.line),
         object: report.subject.clone(),
         field: report.problem.field.clone(),
         reason: report.problem.message.clone(),
     });
     let of_index = index.problems().map(|(key, problem)| {
-        let location = files.location(key);
+        let location = origin.location(key);
         Remark {
             file: location.map(|l| l.file.clone()),
             line: location.map_or(0, |l| l.line),
@@ -69,7 +69,7 @@ pub(crate) fn remarks(reports: &[Report], files: &Files, index: &Index) -> BTree
             reason: problem.message.clone(),
         }
     });
-    of_files.chain(of_index).collect()
+    of_origin.chain(of_index).collect()
 }
 
 // === impl Remark ===

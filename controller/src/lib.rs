@@ -1,9 +1,10 @@
 //! The control plane: objects → [`watch`] → [`index`] → [`serve`] → node proxies, and certificates for their pods.
 //!
-//! Objects come from a directory of Kubernetes YAML. Nothing behind `watch` knows that.
+//! Objects come from a directory of Kubernetes YAML or from a cluster. Nothing behind `watch` knows which.
 
 mod admin;
 mod app;
+pub mod cluster;
 pub mod config;
 mod diagnostics;
 pub mod index;

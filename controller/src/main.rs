@@ -25,8 +25,12 @@ fn run() -> anyhow::Result<()> {
     let config = Config::try_from(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let shutdown = Shutdown::install()?;
-        let controller = Controller::start(config).await?;
+        let mut shutdown = Shutdown::install()?;
+        // A start may wait for a cluster.
+        let controller = tokio::select! {
+            controller = Controller::start(config) => controller?,
+            _ = shutdown.wait() => return Ok(()),
+        };
         controller.run(shutdown, logs).await?;
         Ok(())
     })

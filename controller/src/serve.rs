@@ -15,11 +15,14 @@ mod stream;
 mod subscriber;
 mod tokens;
 
-pub use authority::{Authority, AuthorityError, AuthorityFiles};
+pub use authority::{Authority, AuthorityError, AuthorityFiles, FilesError};
+pub(crate) use authority::{RENEWAL, RETRY};
 pub use certificates::Certificates;
 pub use grpc::Services;
 pub use listener::{ListenError, Listener, Security};
 pub use metrics::Metrics;
 pub use published::{Published, Publisher, Subscription};
 pub use stream::{Client, Clients, Discovery};
-pub use tokens::{Caller, Tokens, TokensError};
+pub use tokens::{
+    Account, Caller, FileTokens, Pods, ReviewSettings, Reviews, Tokens, TokensError, Unknown,
+};

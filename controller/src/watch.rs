@@ -1,19 +1,24 @@
 //! Objects as they are written → the trimmed objects that the index joins.
 //!
-//! [`Directory`] follows a directory of YAML; what it hands out are [`Change`]s and [`Report`]s, which a Kubernetes
-//! source can hand out just as well: nothing behind this module knows where an object came from.
+//! [`Directory`] follows a directory of YAML, [`Kubernetes`] a cluster. Both hand out [`Change`]s and [`Report`]s, and
+//! both read an object by the same functions of [`kinds`]: nothing behind this module knows where one came from.
 
 mod directory;
 mod document;
 mod files;
 mod inotify;
 pub mod kinds;
+mod kubernetes;
 mod object;
+mod origin;
 mod problem;
 
 pub use directory::{Directory, DirectoryError};
 pub use files::{Change, Files, Location, Report, Update};
 pub(crate) use inotify::DirWatch;
+pub(crate) use kubernetes::{Backoff, api_error};
+pub use kubernetes::{Kubernetes, Pace, SourceErrors};
 pub use object::{Key, Kind, Meta, Object, Selector};
+pub use origin::Origin;
 pub use problem::Problem;
 pub(crate) use problem::one_line;

@@ -10,7 +10,7 @@ use ambit_proto::certificate::{IstioCertificateRequest, IstioCertificateResponse
 use prost_types::value::Kind;
 use tonic::{Request, Response, Status};
 
-use super::{Authority, Caller, Metrics, Subscription, Tokens};
+use super::{Authority, Caller, Metrics, Subscription, Tokens, Unknown};
 use crate::index::NodeIdentities;
 use crate::watch::one_line;
 
@@ -37,12 +37,14 @@ pub struct Certificates {
 /// Why a certificate is refused.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
-    #[error("no valid token")]
-    Token,
+    #[error(transparent)]
+    Token(#[from] Unknown),
     #[error("the identity is not of the form spiffe://<trust domain>/ns/<namespace>/sa/<account>")]
     Identity,
     #[error("the identity is of another trust domain")]
     TrustDomain,
+    #[error("the caller is no node proxy and asks for an identity that is not its own")]
+    NotTrusted,
     #[error("no pod of that namespace and service account is on the caller's node")]
     NotOnNode,
     #[error("a lifetime of more than 90 days")]
@@ -61,16 +63,21 @@ impl IstioCertificateService for Certificates {
         &self,
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
-        let caller = self.tokens.caller(request.metadata().as_ref());
+        let caller = self.tokens.caller(request.metadata().as_ref()).await;
         let request = request.into_inner();
         let wanted = impersonated(&request);
-        match self.issue(caller.as_ref(), &wanted, &request) {
+        let issued = match &caller {
+            Ok(caller) => self.issue(caller, &wanted, &request),
+            Err(unknown) => Err(unknown.clone().into()),
+        };
+        match issued {
             Ok(cert_chain) => {
                 self.metrics.certificate_issued();
                 Ok(Response::new(IstioCertificateResponse { cert_chain }))
             }
             Err(refusal) => {
                 self.metrics.certificate_refused(refusal.reason());
+                let caller = caller.ok();
                 tracing::warn!(?caller, identity = wanted.as_deref(), %refusal, "refused a certificate");
                 Err(refusal.status())
             }
@@ -81,7 +88,7 @@ impl IstioCertificateService for Certificates {
 impl Certificates {
     fn issue(
         &self,
-        caller: Option<&Caller>,
+        caller: &Caller,
         wanted: &Option<String>,
         request: &IstioCertificateRequest,
     ) -> Result<Vec<String>, Refusal> {
@@ -106,24 +113,28 @@ fn impersonated(request: &IstioCertificateRequest) -> Option<String> {
     }
 }
 
-/// Whose certificate the caller gets: that of a pod on its node. Without a wish it is its own service account's.
+/// Whose certificate the caller gets: that of a pod on its node. Without a wish it is its own service account's, and
+/// only node proxies may wish. (protocol.md 4, "Impersonation"; istiod's `node_auth.go`.)
 fn decide(
-    caller: Option<&Caller>,
+    caller: &Caller,
     wanted: Option<&str>,
     trust_domain: &Arc<str>,
     nodes: &NodeIdentities,
 ) -> Result<Identity, Refusal> {
-    let caller = caller.ok_or(Refusal::Token)?;
+    let own = Identity {
+        trust_domain: trust_domain.clone(),
+        namespace: caller.namespace.clone(),
+        service_account: caller.service_account.clone(),
+    };
     let identity = match wanted {
         Some(text) => text.parse::<Identity>().map_err(|_| Refusal::Identity)?,
-        None => Identity {
-            trust_domain: trust_domain.clone(),
-            namespace: caller.namespace.clone(),
-            service_account: caller.service_account.clone(),
-        },
+        None => own.clone(),
     };
     if identity.trust_domain != *trust_domain {
         return Err(Refusal::TrustDomain);
+    }
+    if !caller.impersonates && identity != own {
+        return Err(Refusal::NotTrusted);
     }
     if !nodes.contains(&caller.node, &identity.namespace, &identity.service_account) {
         return Err(Refusal::NotOnNode);
@@ -145,9 +156,10 @@ fn lifetime(seconds: i64, default: Duration) -> Result<Duration, Refusal> {
 impl Refusal {
     fn reason(&self) -> &'static str {
         match self {
-            Self::Token => "token",
+            Self::Token(_) => "token",
             Self::Identity => "identity",
             Self::TrustDomain => "trust_domain",
+            Self::NotTrusted => "not_trusted",
             Self::NotOnNode => "not_on_node",
             Self::Lifetime => "lifetime",
             Self::Request(_) => "request",
@@ -158,8 +170,8 @@ impl Refusal {
     /// Callers learn what they have to correct, and nothing about the pods of others.
     fn status(&self) -> Status {
         match self {
-            Self::Token => Status::unauthenticated("authentication failure"),
-            Self::Identity | Self::TrustDomain | Self::NotOnNode => {
+            Self::Token(unknown) => unknown.status(),
+            Self::Identity | Self::TrustDomain | Self::NotTrusted | Self::NotOnNode => {
                 Status::unauthenticated("request impersonation authentication failure")
             }
             Self::Lifetime | Self::Request(_) => Status::invalid_argument(self.to_string()),

@@ -47,7 +47,7 @@ impl Services {
             return response;
         }
         match request.uri().path() {
-            DISCOVERY => self.discover(request),
+            DISCOVERY => self.discover(request).await,
             CERTIFICATES => match self.certificates.call(request.map(Body::new)).await {
                 Ok(response) => response,
                 Err(never) => match never {},
@@ -56,8 +56,8 @@ impl Services {
         }
     }
 
-    fn discover(&self, request: Request<Incoming>) -> Response<Body> {
-        let caller = match self.discovery.caller(request.headers()) {
+    async fn discover(&self, request: Request<Incoming>) -> Response<Body> {
+        let caller = match self.discovery.caller(request.headers()).await {
             Ok(caller) => caller,
             Err(status) => return status.into_http(),
         };

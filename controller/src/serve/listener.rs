@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub enum ListenError {
 // === impl Listener ===
 
 impl Listener {
-    /// Listens on `address`.
+    /// Listens on `address`. `[::]` is every address of both families, or of IPv4 where there is no IPv6.
     ///
     /// # Errors
     /// The address cannot be listened on, or not in plaintext.
@@ -73,7 +73,17 @@ impl Listener {
         if matches!(security, Security::Plaintext) && !address.ip().is_loopback() {
             return Err(ListenError::Plaintext(address));
         }
-        match TcpListener::bind(address).await {
+        let bound = match TcpListener::bind(address).await {
+            // There is no IPv6 on this machine.
+            Err(error)
+                if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+                    && error.kind() != io::ErrorKind::AddrInUse =>
+            {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+            }
+            bound => bound,
+        };
+        match bound {
             Ok(socket) => Ok(Self { socket, security }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 Err(ListenError::InUse(address))

@@ -24,6 +24,8 @@ pub struct Metrics {
     streams_refused: Family<Reason, Counter>,
     certificates_issued: Counter,
     certificates_refused: Family<Reason, Counter>,
+    token_reviews: Family<Outcome, Counter>,
+    leader: Gauge,
     authority_failures: Counter,
     authority_expiry: Gauge,
     resources: Family<Type, Gauge>,
@@ -39,6 +41,11 @@ struct Type {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,6 +66,8 @@ impl Default for Metrics {
             streams_refused: Family::default(),
             certificates_issued: Counter::default(),
             certificates_refused: Family::default(),
+            token_reviews: Family::default(),
+            leader: Gauge::default(),
             authority_failures: Counter::default(),
             authority_expiry: Gauge::default(),
             resources: Family::default(),
@@ -95,8 +104,18 @@ impl Metrics {
             m.certificates_refused,
         );
         registry.register(
+            "token_reviews",
+            "Tokens of callers, by outcome: accepted, refused, failed, or cached",
+            m.token_reviews,
+        );
+        registry.register(
+            "is_leader",
+            "1 while this replica is the one that writes to the cluster",
+            m.leader,
+        );
+        registry.register(
             "authority_reload_failures",
-            "Times that the certificate authority's directory could not be used",
+            "Times that the certificate authority's directory or Secret could not be used",
             m.authority_failures,
         );
         registry.register(
@@ -140,6 +159,15 @@ impl Metrics {
 
     pub(crate) fn certificate_refused(&self, reason: &'static str) {
         self.certificates_refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// `outcome` is accepted, refused, failed (nobody could tell) or cached.
+    pub(crate) fn token_reviewed(&self, outcome: &'static str) {
+        self.token_reviews.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(crate) fn leads(&self, leads: bool) {
+        self.leader.set(leads.into());
     }
 
     pub(crate) fn authority_failed(&self) {

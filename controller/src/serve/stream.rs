@@ -50,11 +50,11 @@ struct Stream {
 
 impl Discovery {
     /// Who asks, by the headers of the request.
-    pub(crate) fn caller(&self, headers: &http::HeaderMap) -> Result<Caller, Status> {
-        self.tokens.caller(headers).ok_or_else(|| {
+    pub(crate) async fn caller(&self, headers: &http::HeaderMap) -> Result<Caller, Status> {
+        self.tokens.caller(headers).await.map_err(|unknown| {
             self.metrics.stream_refused("token");
-            tracing::warn!("refused an xDS stream: no valid token");
-            Status::unauthenticated("authentication failure")
+            tracing::warn!(reason = %unknown, "refused an xDS stream");
+            unknown.status()
         })
     }
 

@@ -1,173 +1,90 @@
-//! Who may ask: a file with one token for each node.
+//! Who may ask: bearers of tokens, which a file lists or the cluster vouches for.
 
-use std::collections::HashMap;
+mod file;
+mod pods;
+mod reviews;
+
 use std::fmt;
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ambit_model::Str;
-use ambit_tls::FileWatch;
-use parking_lot::RwLock;
-use serde::Deserialize;
 
-/// No file of tokens may be larger.
-const MAX_FILE: usize = 16 * 1024 * 1024;
-/// What is worth guessing is no token.
-const MIN_TOKEN: usize = 8;
+pub use file::{FileTokens, TokensError};
+pub use pods::Pods;
+pub use reviews::{Account, ReviewSettings, Reviews};
 
 /// Who a token stands for.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The node.
     pub node: Str,
-    /// The namespace of the node proxy's service account.
+    /// The namespace of the caller's service account.
     pub namespace: Str,
-    /// The node proxy's service account.
+    /// The caller's service account.
     pub service_account: Str,
+    /// Whether it is a node proxy: may ask for certificates of the other pods on its node.
+    pub impersonates: bool,
 }
 
-/// The tokens as the file has them now.
-#[derive(Clone, Default)]
-pub struct Tokens(Arc<RwLock<Arc<HashMap<String, Caller>>>>);
-
-/// Why a file of tokens cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TokensError {
-    /// It cannot be read.
-    #[error("--node-tokens {}: cannot be read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Others may read it.
-    #[error("--node-tokens {}: mode {mode:03o} lets others read it; run chmod 600", path.display())]
-    Mode {
-        /// The file.
-        path: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
-    /// A line is no token.
-    #[error("--node-tokens {}: line {line}: {reason}", path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        reason: String,
-    },
+/// The tokens that count.
+#[derive(Clone, Debug)]
+pub enum Tokens {
+    /// Those of a file.
+    File(FileTokens),
+    /// Those that the cluster has given to its pods.
+    Cluster(Reviews),
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Line {
-    token: String,
-    node: String,
-    service_account: String,
+/// Why somebody is not known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    /// No `authorization: Bearer …`.
+    #[error("no token")]
+    Missing,
+    /// The token is none, or no longer.
+    #[error("no valid token: {0}")]
+    Invalid(String),
+    /// Nobody can tell at the moment; a retry may succeed.
+    #[error("the token cannot be checked now: {0}")]
+    Unavailable(String),
 }
 
 // === impl Tokens ===
 
 impl Tokens {
-    /// Reads the file at `path` and follows it: a new content is used as a whole, or not at all. Needs a tokio runtime.
+    /// Who the bearer of these headers is.
     ///
     /// # Errors
-    /// The file cannot be read, is open to others, or has a line that is no token.
-    pub fn follow(path: &Path) -> Result<Self, TokensError> {
-        let read = |source| TokensError::Read { path: path.to_owned(), source };
-        let (watch, content) = FileWatch::open(path, MAX_FILE).map_err(read)?;
-        let tokens = Self::default();
-        tokens.replace(load(path, &content)?);
-        tokio::spawn(keep(tokens.clone(), path.to_owned(), watch));
-        Ok(tokens)
-    }
-
-    /// Who the bearer of these headers is.
-    pub fn caller(&self, headers: &http::HeaderMap) -> Option<Caller> {
-        let value = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
-        let (scheme, token) = value.split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return None;
+    /// There is no token, it does not count, or the cluster cannot be asked.
+    pub async fn caller(&self, headers: &http::HeaderMap) -> Result<Caller, Unknown> {
+        let token = bearer(headers).ok_or(Unknown::Missing)?;
+        match self {
+            Self::File(tokens) => tokens
+                .find(token)
+                .ok_or_else(|| Unknown::Invalid("not in --node-tokens".to_owned())),
+            Self::Cluster(reviews) => reviews.caller(token).await,
         }
-        self.0.read().get(token.trim()).cloned()
-    }
-
-    fn replace(&self, tokens: HashMap<String, Caller>) {
-        *self.0.write() = Arc::new(tokens);
     }
 }
 
-impl fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tokens({})", self.0.read().len())
-    }
+/// The token in the header `authorization`.
+fn bearer(headers: &http::HeaderMap) -> Option<&str> {
+    let value = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-async fn keep(tokens: Tokens, path: PathBuf, mut watch: FileWatch) {
-    loop {
-        let content = watch.changed().await;
-        let read = |source| TokensError::Read { path: path.clone(), source };
-        match content.map_err(read).and_then(|content| load(&path, &content)) {
-            Ok(new) => {
-                tracing::info!(path = %path.display(), tokens = new.len(), "node tokens reloaded");
-                tokens.replace(new);
+// === impl Unknown ===
+
+impl Unknown {
+    /// What the caller learns, which is not why.
+    pub(crate) fn status(&self) -> tonic::Status {
+        match self {
+            Self::Missing | Self::Invalid(_) => {
+                tonic::Status::unauthenticated("authentication failure")
             }
-            Err(error) => tracing::error!(%error, "the last good node tokens stay in force"),
+            Self::Unavailable(_) => tonic::Status::unavailable("tokens cannot be checked now"),
         }
     }
-}
-
-fn load(path: &Path, content: &[u8]) -> Result<HashMap<String, Caller>, TokensError> {
-    let metadata = std::fs::metadata(path)
-        .map_err(|source| TokensError::Read { path: path.to_owned(), source })?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(TokensError::Mode { path: path.to_owned(), mode });
-    }
-    parse(content).map_err(|(line, reason)| TokensError::Line {
-        path: path.to_owned(),
-        line,
-        reason,
-    })
-}
-
-fn parse(content: &[u8]) -> Result<HashMap<String, Caller>, (usize, String)> {
-    let mut tokens = HashMap::new();
-    for (i, line) in content.split(|byte| *byte == b'\n').enumerate() {
-        let refused = |reason: &str| (i + 1, reason.to_owned());
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        // The library's message could quote the token.
-        let Line { token, node, service_account } = serde_json::from_slice(line).map_err(|_| {
-            refused(r#"expected {"token": "…", "node": "…", "serviceAccount": "namespace/name"}"#)
-        })?;
-        let account = service_account.split_once('/');
-        let Some((namespace, name)) = account.filter(|(ns, sa)| !ns.is_empty() && !sa.is_empty())
-        else {
-            return Err(refused("serviceAccount is not of the form namespace/name"));
-        };
-        if token.len() < MIN_TOKEN || token.contains(char::is_whitespace) {
-            return Err(refused("the token is shorter than 8 characters, or has spaces in it"));
-        }
-        if node.is_empty() {
-            return Err(refused("node is empty"));
-        }
-        let caller = Caller {
-            node: node.as_str().into(),
-            namespace: namespace.into(),
-            service_account: name.into(),
-        };
-        if tokens.insert(token, caller).is_some() {
-            return Err(refused("the token has been given to another node already"));
-        }
-    }
-    Ok(tokens)
 }
 
 // === impl Caller ===
@@ -177,6 +94,3 @@ impl fmt::Debug for Caller {
         write!(f, "{}/{} on {}", self.namespace, self.service_account, self.node)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -28,15 +28,15 @@ pub struct Change {
 pub struct Update {
     /// Changes of objects.
     pub changes: Vec<Change>,
-    /// Everything that is wrong with the files now.
+    /// Everything that is wrong with the source's objects now.
     pub reports: Vec<Report>,
 }
 
-/// Something that is wrong with a file or with an object in it.
+/// Something that is wrong with an object, or with where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Report {
-    /// Where it stands.
-    pub location: Location,
+    /// Where it stands; absent where the object comes from no file.
+    pub location: Option<Location>,
     /// The object, as far as it is known.
     pub subject: String,
     /// What is wrong.
@@ -132,7 +132,7 @@ impl Files {
             for entry in file.entries.iter().filter(|entry| !entry.problems.is_empty()) {
                 let subject = entry.subject.to_string();
                 reports.extend(entry.problems.iter().map(|problem| Report {
-                    location: entry.location(path),
+                    location: Some(entry.location(path)),
                     subject: subject.clone(),
                     problem: problem.clone(),
                 }));
@@ -143,7 +143,7 @@ impl Files {
             let Some(first) = places.next() else { continue };
             let message = format!("already defined in {first}; this one is left out");
             reports.extend(places.map(|place| Report {
-                location: place.clone(),
+                location: Some(place.clone()),
                 subject: key.to_string(),
                 problem: Problem::new("metadata.name", &message),
             }));
@@ -215,7 +215,7 @@ impl Files {
 fn broken(path: &Arc<Path>, reason: &str, empty: bool) -> Report {
     let kept = if empty { "" } else { "; its last good version stays in force" };
     Report {
-        location: Location { file: path.clone(), object: 0, line: 0 },
+        location: Some(Location { file: path.clone(), object: 0, line: 0 }),
         subject: "the file".to_owned(),
         problem: Problem::new("", format!("{reason}{kept}")),
     }
@@ -257,7 +257,10 @@ impl fmt::Display for Location {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.location, self.subject, self.problem)
+        if let Some(location) = &self.location {
+            write!(f, "{location}: ")?;
+        }
+        write!(f, "{}: {}", self.subject, self.problem)
     }
 }
 

@@ -120,6 +120,36 @@ impl Kind {
         }
     }
 
+    /// The name of the kind in paths of the Kubernetes API and in RBAC rules.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::AuthorizationPolicy => "authorizationpolicies",
+            Self::EndpointSlice => "endpointslices",
+            Self::Gateway => "gateways",
+            Self::Namespace => "namespaces",
+            Self::Node => "nodes",
+            Self::PeerAuthentication => "peerauthentications",
+            Self::Pod => "pods",
+            Self::Service => "services",
+            Self::ServiceEntry => "serviceentries",
+            Self::WorkloadEntry => "workloadentries",
+        }
+    }
+
+    /// The versions to ask the Kubernetes API for, the best first: the fields that are read are the same in all.
+    pub fn versions(self) -> &'static [&'static str] {
+        match self {
+            Self::Namespace | Self::Node | Self::Pod | Self::Service | Self::EndpointSlice => {
+                &["v1"]
+            }
+            Self::AuthorizationPolicy
+            | Self::Gateway
+            | Self::PeerAuthentication
+            | Self::ServiceEntry
+            | Self::WorkloadEntry => &["v1", "v1beta1"],
+        }
+    }
+
     /// Whether objects of the kind live in namespaces.
     pub fn is_namespaced(self) -> bool {
         !matches!(self, Self::Namespace | Self::Node)

@@ -113,7 +113,13 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(files: Files, more: &[&str]) -> Self {
-        let args = Args::try_parse_from(files.options(more)).expect("options");
+        let options = files.options(more);
+        Self::start_with(files, options).await
+    }
+
+    /// Starts one with exactly these options.
+    pub(crate) async fn start_with(files: Files, options: Vec<String>) -> Self {
+        let args = Args::try_parse_from(options).expect("options");
         let config = Config::try_from(args).expect("a configuration");
         let shutdown = Shutdown::install().expect("signals");
         let trigger = shutdown.trigger();

@@ -7,7 +7,9 @@
     reason = "a test that panics has failed"
 )]
 
+mod api;
 mod authority;
 mod bad_input;
 mod distribution;
 mod harness;
+mod kubernetes;

@@ -13,7 +13,8 @@ mod source;
 pub use client::{CaClient, CaClientConfig, CaClientError, TokenSource};
 pub use identities::{Identities, IdentityError, IdentityState, SavedCredential, State};
 pub use local_ca::{
-    CA_CERT, CA_KEY, CERT_CHAIN, CsrError, LocalCa, LocalCaError, ROOT_CERT, SignError,
+    CA_CERT, CA_KEY, CERT_CHAIN, CsrError, Files as CaFiles, LocalCa, LocalCaError, ROOT_CERT,
+    SignError,
 };
 pub use request::NoRoots;
 pub use source::{CertificateSource, FetchError, Fetching, LocalSource};

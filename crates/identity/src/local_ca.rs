@@ -8,4 +8,5 @@ mod store;
 
 pub use csr::CsrError;
 pub use error::{CA_CERT, CA_KEY, CERT_CHAIN, LocalCaError, ROOT_CERT};
+pub use files::Files;
 pub use signer::{LocalCa, SignError};

@@ -9,7 +9,7 @@ use tonic::Code;
 
 use super::*;
 use crate::index::{Index, Settings};
-use crate::serve::{AuthorityFiles, Publisher};
+use crate::serve::{AuthorityFiles, FileTokens, Publisher};
 use crate::watch::Files;
 
 const TOKENS: &str = r#"{"token": "token-of-a", "node": "node-a", "serviceAccount": "istio-system/ztunnel"}
@@ -46,8 +46,8 @@ fn fixture() -> Fixture {
     publisher.publish(index.snapshot().clone(), Instant::now());
     let mut registry = prometheus_client::registry::Registry::default();
     let service = Certificates {
-        authority: Arc::new(Authority::open(files, SystemTime::now()).unwrap()),
-        tokens: Tokens::follow(&path).unwrap(),
+        authority: Arc::new(files.open(SystemTime::now()).unwrap()),
+        tokens: Tokens::File(FileTokens::follow(&path).unwrap()),
         published: publisher.subscribe(),
         trust_domain: "cluster.local".into(),
         default_ttl: Duration::from_secs(3600),

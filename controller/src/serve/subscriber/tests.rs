@@ -37,6 +37,7 @@ fn caller() -> Caller {
         node: "node-a".into(),
         namespace: "istio-system".into(),
         service_account: "ztunnel".into(),
+        impersonates: true,
     }
 }
 

@@ -284,7 +284,7 @@ fn one_bad_object_never_stops_the_good_ones() {
     assert_eq!(names(&read(&mut files, "f.yaml", &text)), ["+a", "+c"]);
     let reports = files.reports();
     assert_eq!(reports.len(), 1);
-    assert_eq!(reports[0].location.line, 6);
+    assert_eq!(reports[0].location.as_ref().unwrap().line, 6);
 }
 
 #[test]

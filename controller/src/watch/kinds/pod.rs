@@ -14,6 +14,8 @@ use super::{Meta, Problem, network, ports, typed};
 pub struct Pod {
     /// Its metadata.
     pub meta: Meta,
+    /// What tells it from others of its name, before and after; empty in files.
+    pub uid: Str,
     /// Its addresses; none while it has none yet.
     pub ips: Vec<IpAddr>,
     /// The node it runs on; empty while it is not scheduled.
@@ -57,6 +59,7 @@ pub(super) fn trim(meta: Meta, value: Value) -> Result<Pod, Problem> {
     Ok(Pod {
         ips: ips(&status)?,
         ports: named_ports(&spec)?,
+        uid: pod.metadata.uid.unwrap_or_default().into(),
         owner: owner(&meta, pod.metadata.owner_references.as_deref().unwrap_or_default()),
         node: spec.node_name.unwrap_or_default().into(),
         service_account: service_account.into(),

@@ -23,12 +23,17 @@ pub(super) enum Origin {
     Dir(PathBuf),
 }
 
-/// The text of a certificate authority, not yet checked.
-pub(super) struct Files {
-    pub(super) roots: String,
-    pub(super) signer: String,
-    pub(super) key: String,
-    pub(super) chain: Option<String>,
+/// The text of a certificate authority, not yet checked: PEM, as in Istio's `cacerts` Secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Files {
+    /// All roots that are trusted (`root-cert.pem`).
+    pub roots: String,
+    /// The certificate that signs (`ca-cert.pem`); what leads from it to a root may follow it.
+    pub signer: String,
+    /// Its private key (`ca-key.pem`).
+    pub key: String,
+    /// What leads from the signer to a root (`cert-chain.pem`), where that is more than the signer itself.
+    pub chain: Option<String>,
 }
 
 /// The certificates of one file.
@@ -51,8 +56,11 @@ impl Origin {
 // === impl Files ===
 
 impl Files {
-    /// A self-signed root that is its own signer.
-    pub(super) fn make(now: SystemTime) -> Result<Self, LocalCaError> {
+    /// A new self-signed root that is its own signer: ECDSA P-256, 10 years from `now`.
+    ///
+    /// # Errors
+    /// No random numbers, in effect.
+    pub fn make(now: SystemTime) -> Result<Self, LocalCaError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
@@ -98,6 +106,12 @@ impl Files {
         };
         try_out(&ca, origin, now)?;
         Ok(ca)
+    }
+}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Files").finish_non_exhaustive()
     }
 }
 

@@ -40,6 +40,14 @@ impl LocalCa {
         read_all(dir)?.into_ca(&Origin::Dir(dir.to_owned()), now)
     }
 
+    /// The certificate authority that `files` describe; `place` is where they are kept, for messages.
+    ///
+    /// # Errors
+    /// The file at fault and the next step.
+    pub fn from_files(files: Files, place: &str, now: SystemTime) -> Result<Self, LocalCaError> {
+        files.into_ca(&Origin::Dir(place.into()), now)
+    }
+
     /// A new certificate authority that is kept nowhere.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
 use super::*;
+use crate::serve::tokens::bearer;
 
 const GOOD: &str =
     r#"{"token": "secret-of-a", "node": "a", "serviceAccount": "istio-system/ztunnel"}"#;
@@ -18,10 +19,10 @@ fn write(path: &Path, mode: u32, content: &str) {
     std::fs::rename(temporary, path).unwrap();
 }
 
-fn node(tokens: &Tokens, value: &str) -> Option<String> {
+fn node(tokens: &FileTokens, value: &str) -> Option<String> {
     let mut headers = http::HeaderMap::new();
     headers.insert(http::header::AUTHORIZATION, value.parse().unwrap());
-    tokens.caller(&headers).map(|caller| caller.node.to_string())
+    tokens.find(bearer(&headers)?).map(|caller| caller.node.to_string())
 }
 
 #[test]
@@ -58,21 +59,21 @@ async fn only_bearers_of_a_token_are_somebody() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tokens");
     write(&path, 0o600, GOOD);
-    let tokens = Tokens::follow(&path).unwrap();
+    let tokens = FileTokens::follow(&path).unwrap();
     let a = Some("a".to_owned());
     assert_eq!(node(&tokens, "Bearer secret-of-a"), a);
     assert_eq!(node(&tokens, "bearer secret-of-a"), a);
     for value in ["secret-of-a", "Basic secret-of-a", "Bearer secret-of-b", "Bearer ", "Bearer"] {
         assert_eq!(node(&tokens, value), None, "{value}");
     }
-    assert_eq!(tokens.caller(&http::HeaderMap::new()), None);
+    assert_eq!(bearer(&http::HeaderMap::new()), None);
 }
 
 #[tokio::test]
 async fn files_that_cannot_be_used_say_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tokens");
-    let error = || Tokens::follow(&path).unwrap_err().to_string();
+    let error = || FileTokens::follow(&path).unwrap_err().to_string();
     assert!(error().contains("cannot be read"), "{}", error());
     write(&path, 0o644, GOOD);
     assert!(error().contains("mode 644 lets others read it; run chmod 600"), "{}", error());
@@ -85,7 +86,7 @@ async fn a_new_content_counts_as_soon_as_it_is_good() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tokens");
     write(&path, 0o600, GOOD);
-    let tokens = Tokens::follow(&path).unwrap();
+    let tokens = FileTokens::follow(&path).unwrap();
     write(&path, 0o600, "nonsense");
     write(&path, 0o644, &GOOD.replace("secret-of-a", "open-to-others"));
     let new = GOOD.replace("secret-of-a", "new-secret");

@@ -1,0 +1,59 @@
+//! Objects in, states out.
+
+use std::time::Instant;
+
+use ambit_lifecycle::ReadyTask;
+use ambit_xds::ResourceType;
+
+use crate::diagnostics::{Diagnostics, remarks};
+use crate::index::Index;
+use crate::serve::{Clients, Metrics, Pods, Publisher};
+use crate::watch::{Kind, Origin, Update};
+
+/// Follows the objects and publishes what comes of them.
+pub(super) struct Source {
+    pub(super) origin: Origin,
+    pub(super) pods: Pods,
+    pub(super) index: Index,
+    pub(super) publisher: Publisher,
+    pub(super) clients: Clients,
+    pub(super) diagnostics: Diagnostics,
+    pub(super) metrics: Metrics,
+    /// There until the first state is published.
+    pub(super) starting: Option<ReadyTask>,
+}
+
+// === impl Source ===
+
+impl Source {
+    /// Follows the objects, for ever.
+    pub(super) async fn follow(mut self) {
+        loop {
+            let update = self.origin.next().await;
+            self.take(update, Instant::now());
+        }
+    }
+
+    /// Takes in what has changed, noticed at `seen`. The first update is published even if it is empty.
+    pub(super) fn take(&mut self, update: Update, seen: Instant) {
+        let changes = update.changes.len();
+        self.pods.apply(&update.changes);
+        let changed = self.index.apply(update.changes);
+        let first = self.starting.take().is_some();
+        if changed || first {
+            let snapshot = self.index.snapshot().clone();
+            let generation = self.publisher.publish(snapshot, seen);
+            self.clients.published(generation, seen);
+            tracing::info!(changes, generation, "published");
+        }
+        let remarks = remarks(&update.reports, &self.origin, &self.index);
+        self.metrics.objects_refused(remarks.len());
+        self.diagnostics.replace(remarks);
+        for kind in Kind::ALL {
+            self.metrics.objects(kind.as_str(), self.index.count(kind));
+        }
+        for kind in ResourceType::ALL {
+            self.metrics.resources(kind, self.index.snapshot().of(kind).len());
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What the controller itself keeps in the cluster: its certificate authority, the copies of its roots in every
+//! namespace, and the lease that says which replica writes those.
+
+mod authority;
+mod lease;
+mod root_copies;
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::Stream;
+use kube::api::Api;
+use kube::client::Client;
+use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::core::Resource;
+use kube::runtime::watcher::{self, watcher};
+use serde::de::DeserializeOwned;
+
+pub use authority::SecretAuthority;
+pub use lease::{Election, LeaseSettings};
+pub use root_copies::RootCopies;
+
+/// The name that fields are owned by which the controller writes.
+const FIELD_MANAGER: &str = "ambit-controller";
+/// How long to wait for a connection to the API server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than a watch without events lasts, which the API server ends after five minutes at most.
+const READ_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Why there is no cluster.
+#[derive(Debug, thiserror::Error)]
+#[error("--kubernetes: {0}; run in a pod with a service account, or set KUBECONFIG")]
+pub struct ClusterError(String);
+
+/// A client of the cluster that `kubeconfig` names, or else of the one that the process runs in, or else of the one that
+/// `KUBECONFIG` or `~/.kube/config` names. Does not connect yet.
+///
+/// # Errors
+/// None of them is there, or can be used.
+pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> {
+    let mut config = config(kubeconfig).await.map_err(|error| failed(&error))?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    Client::try_from(config).map_err(|error| failed(&error))
+}
+
+async fn config(kubeconfig: Option<&Path>) -> Result<Config, KubeconfigError> {
+    let options = KubeConfigOptions::default();
+    match kubeconfig {
+        Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await,
+        None => match Config::incluster() {
+            Ok(config) => Ok(config),
+            Err(_) => Config::from_kubeconfig(&options).await,
+        },
+    }
+}
+
+fn failed(error: &(dyn std::error::Error + 'static)) -> ClusterError {
+    ClusterError(ambit_telemetry::Chain(error).to_string())
+}
+
+/// Everything that happens to the objects of one name.
+fn named<K>(
+    api: Api<K>,
+    name: &str,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + use<K>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    watcher(api, watcher::Config::default().fields(&format!("metadata.name={name}")))
+}

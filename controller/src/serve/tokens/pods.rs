@@ -1,0 +1,42 @@
+//! The pods that are there, by name: what a token may be bound to.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use ambit_model::Str;
+use parking_lot::RwLock;
+
+use crate::watch::kinds::Pod;
+use crate::watch::{Change, Kind, Object};
+
+/// The pods that are there. Clones share them.
+#[derive(Clone, Default)]
+pub struct Pods(Arc<RwLock<HashMap<(Str, Str), Arc<Pod>>>>);
+
+// === impl Pods ===
+
+impl Pods {
+    /// Takes in what has changed; only pods count.
+    pub fn apply(&self, changes: &[Change]) {
+        let mut pods = self.0.write();
+        for change in changes.iter().filter(|change| change.key.kind == Kind::Pod) {
+            let name = (change.key.namespace.clone(), change.key.name.clone());
+            match &change.object {
+                Some(Object::Pod(pod)) => pods.insert(name, pod.clone()),
+                _ => pods.remove(&name),
+            };
+        }
+    }
+
+    /// The pod of this name.
+    pub fn find(&self, namespace: &Str, name: &Str) -> Option<Arc<Pod>> {
+        self.0.read().get(&(namespace.clone(), name.clone())).cloned()
+    }
+}
+
+impl fmt::Debug for Pods {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pods({})", self.0.read().len())
+    }
+}
