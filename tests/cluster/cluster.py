@@ -208,10 +208,22 @@ def delete_node(layout, options):
     api.kubectl(layout, "delete", "node", name, "--wait=false")
 
 
+def refresh(layout, _options):
+    """Makes the images of programs that were built anew, and imports them on every node."""
+    written = node_images.build()
+    load_archives(layout, written)
+    for archive in written:
+        tell(f"imported {archive.stem}")
+
+
 def load(layout, options):
     """Imports image archives on every node."""
+    load_archives(layout, options.archive)
+
+
+def load_archives(layout, archives):
     for number in layout.node_numbers():
-        for archive in options.archive:
+        for archive in archives:
             command = ["ctr", "-a", node_files.SOCKET, "-n", "k8s.io", "images", "import", archive.resolve()]
             run(*machine.inside(layout, f"node{number}", *command))
 
@@ -237,6 +249,12 @@ def tell(message):
     print(f"{time.monotonic() - BEGUN:5.1f} s  {message}", flush=True)
 
 
+def node_count(text):
+    if not text.isdigit() or not 1 <= int(text) <= 20:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 20")
+    return int(text)
+
+
 def parse():
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -253,7 +271,8 @@ def parse():
                            default=os.environ.get("CLUSTER_PROXY_MODE") or "nftables", help="or CLUSTER_PROXY_MODE")
 
     starts = command("up", up)
-    starts.add_argument("--nodes", type=int, default=int(os.environ.get("CLUSTER_NODES") or 2), help="or CLUSTER_NODES")
+    starts.add_argument("--nodes", type=node_count,
+                        default=os.environ.get("CLUSTER_NODES") or "2", help="or CLUSTER_NODES")
     settings(starts)
     command("down", down)
     command("env", environment)
@@ -261,6 +280,7 @@ def parse():
     adds.add_argument("number", type=int)
     settings(adds)
     command("delete-node", delete_node).add_argument("number", type=int)
+    command("refresh", refresh)
     command("load", load).add_argument("archive", type=Path, nargs="+")
     enters = command("enter", enter)
     enters.add_argument("machine", help="node1, node2, … or control")
