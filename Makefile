@@ -47,7 +47,7 @@ bench-quick: ## Ambit beside the bare network (and PEER_ZTUNNEL=path), in at mos
 images: build ## OCI images of the components in target/images
 	@tests/need.sh python3:python3 nft:nftables iptables:iptables ip:iproute2 \
 		/etc/ssl/certs/ca-certificates.crt:ca-certificates
-	@packaging/images.py
+	@packaging/images.py --bin $(or $(CARGO_TARGET_DIR),target)/release
 
 # CLUSTER_INDEX and CLUSTER_DIR choose the cluster; CLUSTER_BIN, a directory with the programs, spares the build.
 cluster: ## a Kubernetes cluster of two nodes on this machine, with Ambit in it

@@ -3,28 +3,23 @@
 
 import argparse
 import fcntl
-import json
 import os
 import shlex
 import shutil
 import subprocess
-import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import api
-import control_files
 import host
 import layout as places
 import machine
 import node_files
 import node_images
-import pki
 import programs
-from layout import BUILT, CONTROL, DOMAIN, HERE
-from shell import Failed, eventually, main, run
+import start
+from layout import BUILT, HERE
+from shell import Failed, main, run, tell
 
 NEEDED = {
     "containerd": "containerd",
@@ -40,29 +35,33 @@ NEEDED = {
     node_files.CNI_PLUGINS / "ptp": "containernetworking-plugins",
 }
 
-# A busy machine of two cores takes thirty seconds where a quiet one takes ten.
-PATIENCE = 120
-BEGUN = time.monotonic()
-
 
 def up(layout, options):
     """Builds what is missing and starts the cluster."""
     check_machine()
     host.check_free(layout)
-    programs.build()
-    node_images.build()
-    layout.state.mkdir(parents=True)
+    build()
+    layout.state.mkdir(parents=True, exist_ok=True)
     with locked(layout):
         host.claim(layout)
         machine.join_starters(layout)
-        start_control(layout)
+        start.control(layout)
         if options.netpol:
             api.kubectl(layout, "apply", "-f", HERE / "manifests/netpol.yaml")
-        start_nodes(layout, range(1, options.nodes + 1), options)
-        start_dns(layout)
-        wait_for_images(layout)
+        start.nodes(layout, range(1, options.nodes + 1), options)
+        start.dns(layout)
+        start.wait_for_images(layout)
         install(layout)
     environment(layout, options)
+
+
+def build():
+    """Builds what is missing, while others that want the same wait; returns the images that are new."""
+    BUILT.mkdir(parents=True, exist_ok=True)
+    with open(BUILT / "lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        programs.build()
+        return node_images.build()
 
 
 def check_machine():
@@ -74,89 +73,6 @@ def check_machine():
         if not shutil.which(str(program)):
             raise Failed(f"{program} is missing: install the package {package}")
     machine.check_cgroups()
-
-
-def start_control(layout):
-    """etcd, the API server and what goes with it."""
-    pki.create(layout)
-    pki.write_kubeconfig(layout, layout.kubeconfig, "admin")
-    layout.programs.mkdir()
-    (layout.programs / "kubectl").symlink_to(BUILT / "kubebox")
-    control_files.write(layout)
-    machine.start(layout, CONTROL, layout.control_ip)
-    log = layout.machine(CONTROL) / "kube-apiserver.log"
-    eventually(PATIENCE, "start of the API server", lambda: api.get(layout, "/readyz") == "ok", f"see {log}")
-    tell("the API server answers")
-
-
-def start_nodes(layout, numbers, options):
-    """Starts nodes beside those that there are, and waits until they are Ready."""
-    objects = [node_object(layout, number) for number in numbers]
-    api.kubectl(layout, "apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda number: start_node(layout, number, options), numbers))
-    add_routes(layout)
-    wanted = {f"node{number}" for number in numbers}
-    eventually(
-        PATIENCE,
-        f"readiness of {', '.join(sorted(wanted))}",
-        lambda: wanted <= api.conditions(layout, "/api/v1/nodes", "Ready"),
-        f"see kubelet.log in {layout.state}/node*",
-    )
-    tell(f"{', '.join(sorted(wanted))} Ready")
-
-
-def start_node(layout, number, options):
-    node_files.write(layout, number, options.proxy_mode, options.netpol)
-    machine.start(layout, f"node{number}", layout.node_ip(number))
-
-
-def node_object(layout, number):
-    """Made ahead of its kubelet, which adopts it and so gets its pods' addresses without a cloud."""
-    labels = {"topology.kubernetes.io/region": "r1", "topology.kubernetes.io/zone": f"z{number}"}
-    addresses = layout.pods(number)
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {"name": f"node{number}", "labels": labels},
-        "spec": {"podCIDR": addresses, "podCIDRs": [addresses]},
-    }
-
-
-def add_routes(layout):
-    """Every machine reaches each node's pods; Services are reached through node1's kube-proxy from outside of nodes."""
-    numbers = layout.node_numbers()
-    pods = {number: f"route replace {layout.pods(number)} via {layout.node_ip(number)}\n" for number in numbers}
-    services = f"route replace {layout.services} via {layout.node_ip(1)}\n" if 1 in numbers else ""
-    outside = "".join(pods.values()) + services
-    run("ip", "-batch", "-", text=outside)
-    machine.in_network(layout, CONTROL, "ip", "-batch", "-", text=outside)
-    for number in numbers:
-        others = "".join(route for other, route in pods.items() if other != number)
-        machine.in_network(layout, f"node{number}", "ip", "-batch", "-", text=others)
-
-
-def start_dns(layout):
-    manifest = (HERE / "manifests/coredns.yaml").read_text()
-    manifest = manifest.replace("@DNS@", layout.dns_ip).replace("@DOMAIN@", DOMAIN)
-    api.kubectl(layout, "apply", "-f", "-", text=manifest)
-    deployments = "/apis/apps/v1/namespaces/kube-system/deployments"
-    eventually(PATIENCE, "start of DNS", lambda: "coredns" in api.conditions(layout, deployments, "Available"))
-    tell("DNS answers")
-
-
-def wait_for_images(layout):
-    """Until every node has every image."""
-    for number in layout.node_numbers():
-        directory = layout.machine(f"node{number}")
-        eventually(PATIENCE, f"import of images on node{number}", lambda: imported(directory), f"see {directory}/import.log")
-    tell("every node has every image")
-
-
-def imported(directory):
-    if (directory / "images.failed").exists():
-        raise Failed(f"an image could not be imported: see {directory}/import.log")
-    return (directory / "images.imported").exists()
 
 
 def install(layout):
@@ -171,7 +87,8 @@ def install(layout):
 
 def environment(layout, _options):
     """Prints what makes a shell use the cluster."""
-    print(f"export KUBECONFIG={shlex.quote(str(layout.kubeconfig))} PATH={shlex.quote(str(layout.programs))}:$PATH")
+    kubeconfig, path = shlex.quote(str(layout.kubeconfig)), shlex.quote(str(layout.programs))
+    print(f"export KUBECONFIG={kubeconfig} PATH={path}:$PATH")
 
 
 def down(layout, _options):
@@ -182,6 +99,7 @@ def down(layout, _options):
     if owner is None and not layout.state.exists():
         print(f"there is no cluster {layout.index}")
         return
+    host.check_ours(layout)
     layout.state.mkdir(parents=True, exist_ok=True)
     with locked(layout):
         machine.remove(layout)
@@ -194,8 +112,8 @@ def add_node(layout, options):
     """Adds a node to a running cluster."""
     with locked(layout):
         machine.join_starters(layout)
-        start_nodes(layout, [options.number], options)
-        wait_for_images(layout)
+        start.nodes(layout, [options.number], options)
+        start.wait_for_images(layout)
 
 
 def delete_node(layout, options):
@@ -208,10 +126,22 @@ def delete_node(layout, options):
     api.kubectl(layout, "delete", "node", name, "--wait=false")
 
 
+def refresh(layout, _options):
+    """Makes the images of programs that were built anew, and imports them on every node."""
+    written = build()
+    load_archives(layout, written)
+    for archive in written:
+        tell(f"imported {archive.stem}")
+
+
 def load(layout, options):
     """Imports image archives on every node."""
+    load_archives(layout, options.archive)
+
+
+def load_archives(layout, archives):
     for number in layout.node_numbers():
-        for archive in options.archive:
+        for archive in archives:
             command = ["ctr", "-a", node_files.SOCKET, "-n", "k8s.io", "images", "import", archive.resolve()]
             run(*machine.inside(layout, f"node{number}", *command))
 
@@ -233,8 +163,10 @@ def locked(layout):
         yield
 
 
-def tell(message):
-    print(f"{time.monotonic() - BEGUN:5.1f} s  {message}", flush=True)
+def node_count(text):
+    if not text.isdigit() or not 1 <= int(text) <= 20:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 20")
+    return int(text)
 
 
 def parse():
@@ -247,13 +179,15 @@ def parse():
         return added
 
     def settings(added):
-        added.add_argument("--netpol", action="store_true", default=os.environ.get("CLUSTER_NETPOL", "") not in ("", "0"),
+        asked = os.environ.get("CLUSTER_NETPOL", "") not in ("", "0")
+        added.add_argument("--netpol", action="store_true", default=asked,
                            help="enforce NetworkPolicy; or CLUSTER_NETPOL=1")
         added.add_argument("--proxy-mode", choices=["nftables", "iptables"],
                            default=os.environ.get("CLUSTER_PROXY_MODE") or "nftables", help="or CLUSTER_PROXY_MODE")
 
     starts = command("up", up)
-    starts.add_argument("--nodes", type=int, default=int(os.environ.get("CLUSTER_NODES") or 2), help="or CLUSTER_NODES")
+    starts.add_argument("--nodes", type=node_count,
+                        default=os.environ.get("CLUSTER_NODES") or "2", help="or CLUSTER_NODES")
     settings(starts)
     command("down", down)
     command("env", environment)
@@ -261,6 +195,7 @@ def parse():
     adds.add_argument("number", type=int)
     settings(adds)
     command("delete-node", delete_node).add_argument("number", type=int)
+    command("refresh", refresh)
     command("load", load).add_argument("archive", type=Path, nargs="+")
     enters = command("enter", enter)
     enters.add_argument("machine", help="node1, node2, … or control")

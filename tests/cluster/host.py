@@ -13,12 +13,20 @@ RECORD = "host.json"
 
 def check_free(layout):
     """Refuses an index or a directory that a cluster has already."""
+    advice = "remove it with `make cluster-down`, or choose another with CLUSTER_INDEX=1 (to 9)"
     owner = owner_of(layout)
-    if owner is not None or layout.state.exists():
-        raise Failed(
-            f"cluster {layout.index} exists already in {owner or layout.state}: "
-            f"remove it with `make cluster-down`, or choose another with CLUSTER_INDEX=1 (to 9)"
-        )
+    if owner is not None:
+        raise Failed(f"cluster {layout.index} exists already in {owner}: {advice}")
+    if (layout.state / RECORD).exists():
+        raise Failed(f"{layout.state} has the remains of a cluster: {advice}")
+    check_ours(layout)
+
+
+def check_ours(layout):
+    """Refuses a directory that no cluster was started in: its files are somebody's."""
+    others = {path.name for path in layout.state.glob("*")} - {"lock"}
+    if others and not (layout.state / RECORD).exists():
+        raise Failed(f"{layout.state} is not a cluster's directory: it has files and no {RECORD}")
 
 
 def claim(layout):

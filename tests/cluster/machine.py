@@ -21,16 +21,18 @@ def check_cgroups():
     """Nodes are made with control groups of version 1."""
     missing = [name for name in CONTROLLERS if not (CGROUPS / name / "cgroup.procs").exists()]
     if missing:
-        raise Failed(f"no control groups of version 1 for {', '.join(missing)} in {CGROUPS}; version 2 is not supported yet")
+        names = ", ".join(missing)
+        raise Failed(f"no control groups of version 1 for {names} in {CGROUPS}; version 2 is not supported yet")
 
 
 def start(layout, name, address):
     """Starts a machine, which then runs `start.sh` from its directory, and connects it."""
     directory = layout.machine(name)
     environment = dict(os.environ, JOIN=" ".join(map(str, make_cgroups(layout, name))))
-    command = ["sh", "-c", JOIN_AND_EXEC, "sh", "unshare", *NAMESPACES, "--fork", HERE / "machine-init.sh", name, directory]
+    unshare = ["unshare", *NAMESPACES, "--fork", HERE / "machine-init.sh", name, directory]
     with open(directory / "init.log", "w", encoding="utf-8") as log:
-        subprocess.Popen(command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        subprocess.Popen(["sh", "-c", JOIN_AND_EXEC, "sh", *unshare], env=environment, start_new_session=True,
+                         stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     eventually(10, f"start of {name}", (directory / "pid").exists, f"see {directory}/init.log")
     connect(layout, name, address)
     (directory / "connected").touch()

@@ -15,6 +15,7 @@ SOCKET = "/run/containerd/containerd.sock"
 PLACES = (
     "/etc/cni",
     "/opt/cni",
+    "/var/lib/ambit",
     "/var/lib/cni",
     "/var/lib/containerd",
     "/var/lib/kubelet",

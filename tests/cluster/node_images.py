@@ -17,39 +17,44 @@ TOOLS = {"curl": "curl", "ss": "iproute2", "conntrack": "conntrack", "tcpdump": 
 
 
 def build():
-    """Writes the archives that are missing or out of date."""
+    """Writes the archives that are missing or out of date, and returns those."""
     binaries = Path(os.environ.get("CLUSTER_BIN") or ROOT / "target/debug").resolve()
     if not (binaries / "echo").exists():
         sys.exit(f"error: {binaries}/echo is missing: `make cluster` builds it; CLUSTER_BIN names another directory")
     busybox, coredns, echo = find_busybox(), BUILT / "coredns", binaries / "echo"
-    write("first/pause", "ambit.test/pause:1", [busybox], pause)
-    write("first/coredns", "ambit.test/coredns:1", [coredns], lambda: single(coredns, "/coredns"))
-    write("busybox", "ambit.test/busybox:1", [busybox], with_busybox)
-    write("tools", "ambit.test/tools:1", tool_files(), tools)
-    write("echo", "ambit.test/echo:1", [echo], lambda: single(echo, "/usr/local/bin/echo"))
-    for name in parts.COMPONENTS:
-        write_component(name, binaries)
+    written = [
+        write("first/pause", "ambit.test/pause:1", [busybox], pause),
+        write("first/coredns", "ambit.test/coredns:1", [coredns], lambda: single(coredns, "/coredns")),
+        write("busybox", "ambit.test/busybox:1", [busybox], with_busybox),
+        write("tools", "ambit.test/tools:1", tool_files(), tools),
+        write("echo", "ambit.test/echo:1", [echo], lambda: single(echo, "/usr/local/bin/echo")),
+        *(write_component(name, binaries) for name in parts.COMPONENTS),
+    ]
+    return [archive for archive in written if archive]
 
 
 def write(name, reference, inputs, make):
-    """Writes one archive, its layer uncompressed, unless it is up to date."""
+    """Writes one archive, its layer uncompressed, and returns its path; nothing if it is up to date."""
     archive = IMAGES / f"{name}.tar"
     sources = [Path(__file__), Path(parts.__file__), ROOT / "packaging/oci.py", ROOT / "Cargo.toml"]
     key = stamp.of_times([*inputs, *sources], reference)
-    if not stamp.fresh(archive, key):
-        image, config = make()
-        image.write(archive, reference, config, compress=False)
-        stamp.record(archive, key)
+    if stamp.fresh(archive, key):
+        return None
+    image, config = make()
+    image.write(archive, reference, config, compress=False)
+    stamp.record(archive, key)
+    return archive
 
 
 def write_component(name, binaries):
     """The image of one of Ambit's components, if it was built."""
     files = [binaries / file for file in (name, *parts.COMPONENTS[name].get("beside", []))]
-    if files[0].exists():
-        inputs = [file for file in files if file.exists()]
-        write(name, parts.reference(name), inputs, lambda: parts.component(name, binaries))
-    else:
+    if not files[0].exists():
+        (IMAGES / f"{name}.tar").unlink(missing_ok=True)
         print(f"note: {files[0]} was not built, so nodes are without {parts.reference(name)}", flush=True)
+        return None
+    inputs = [file for file in files if file.exists()]
+    return write(name, parts.reference(name), inputs, lambda: parts.component(name, binaries))
 
 
 def pause():

@@ -18,9 +18,9 @@ def create(layout):
         "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
         "-out", pki / "ca.crt")
     run("openssl", "genrsa", "-out", pki / "service-accounts.key", "2048")
-    names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{DOMAIN}", "localhost"]
+    service = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{DOMAIN}"]
     addresses = ["127.0.0.1", layout.control_ip, layout.api_service_ip]
-    sign(layout, "apiserver", "/CN=kube-apiserver", "serverAuth", names, addresses)
+    sign(layout, "apiserver", "/CN=kube-apiserver", "serverAuth", [*service, "localhost"], addresses)
     sign(layout, "apiserver-kubelet", "/O=system:masters/CN=kube-apiserver-kubelet-client", "clientAuth")
     sign(layout, "admin", "/O=system:masters/CN=admin", "clientAuth")
     sign(layout, "netpol", "/CN=netpol", "clientAuth")

@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 
+BEGUN = time.monotonic()
+
 
 def run(*command, text=None):
     """Runs a program to its end and returns what it printed; its failure ends this one."""
@@ -30,6 +32,11 @@ def eventually(seconds, what, condition, hint=""):
         if time.monotonic() > deadline:
             raise Failed(f"{what}: not within {seconds} s{hint and '; ' + hint}")
         time.sleep(0.1)
+
+
+def tell(message):
+    """Says what was reached, and after how many seconds."""
+    print(f"{time.monotonic() - BEGUN:5.1f} s  {message}", flush=True)
 
 
 class Failed(Exception):

@@ -63,7 +63,9 @@ func TestTable(t *testing.T) {
 			done := pod("a", "done", "10.0.0.1")
 			done.Status.Phase = core.PodSucceeded
 			known := world{
-				pods:       []*core.Pod{pod("a", "server", "10.0.0.1"), pod("a", "client", "10.0.0.2"), pod("b", "client", "10.0.0.3"), done},
+				pods: []*core.Pod{
+					pod("a", "server", "10.0.0.1"), pod("a", "client", "10.0.0.2"), pod("b", "client", "10.0.0.3"), done,
+				},
 				policies:   []*networking.NetworkPolicy{policy},
 				namespaces: map[string]labels.Set{"a": {"name": "a"}, "b": {"name": "b"}},
 			}.sorted()
