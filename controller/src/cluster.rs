@@ -8,13 +8,15 @@ mod root_copies;
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use kube::api::Api;
 use kube::client::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::Resource;
 use kube::runtime::watcher::{self, watcher};
 use serde::de::DeserializeOwned;
+
+use crate::watch::{Backoff, Pace, watch_error};
 
 pub use authority::SecretAuthority;
 pub use lease::{Election, LeaseSettings};
@@ -41,6 +43,8 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ClusterError> 
     let mut config = config(kubeconfig).await.map_err(|error| failed(&error))?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
+    // Whoever asks tries again himself, and says so meanwhile.
+    config.default_retry = false;
     Client::try_from(config).map_err(|error| failed(&error))
 }
 
@@ -59,13 +63,61 @@ fn failed(error: &(dyn std::error::Error + 'static)) -> ClusterError {
     ClusterError(ambit_telemetry::Chain(error).to_string())
 }
 
-/// Everything that happens to the objects of one name.
-fn named<K>(
+/// Everything that happens to the objects of one name, or of any.
+fn follow<K>(
     api: Api<K>,
-    name: &str,
-) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + use<K>
+    name: Option<&str>,
+    pace: Pace,
+) -> impl Stream<Item = watcher::Event<K>> + use<K>
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
-    watcher(api, watcher::Config::default().fields(&format!("metadata.name={name}")))
+    let config = watcher::Config::default();
+    let config = match name {
+        Some(name) => config.fields(&format!("metadata.name={name}")),
+        None => config,
+    };
+    let patience = Patience { backoff: Backoff::new(pace), complaint: String::new() };
+    let events = watcher(api, config).scan(patience, |patience, event| {
+        let (event, pause) = match event {
+            Ok(event) => (Some(patience.succeeded(event)), None),
+            Err(error) => (None, Some(patience.failed(&error))),
+        };
+        async move {
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
+            }
+            Some(event)
+        }
+    });
+    events.filter_map(std::future::ready)
+}
+
+/// Tells each failure once, and makes the next try wait.
+struct Patience {
+    backoff: Backoff,
+    complaint: String,
+}
+
+// === impl Patience ===
+
+impl Patience {
+    fn succeeded<K>(&mut self, event: watcher::Event<K>) -> watcher::Event<K> {
+        // Each try to list begins with an `Init`, also one that will fail.
+        if !matches!(event, watcher::Event::Init) {
+            self.backoff.succeeded();
+            self.complaint.clear();
+        }
+        event
+    }
+
+    fn failed(&mut self, error: &watcher::Error) -> Duration {
+        let text = watch_error(error);
+        let expired = matches!(error, watcher::Error::WatchError(status) if status.code == 410);
+        if !expired && text != self.complaint {
+            tracing::warn!("cannot follow what the controller keeps in the cluster: {text}");
+            self.complaint = text;
+        }
+        self.backoff.failed()
+    }
 }

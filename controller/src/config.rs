@@ -67,7 +67,7 @@ pub struct Args {
     #[arg(long)]
     dry_run_policies: bool,
     /// Levels of the log, in the syntax of RUST_LOG.
-    #[arg(long, env = "RUST_LOG", default_value = "info,kube_runtime=error")]
+    #[arg(long, env = "RUST_LOG", default_value = "info,kube_runtime=error,kube_client=off")]
     log: String,
     /// Format of the log: plain or json.
     #[arg(long, env = "LOG_FORMAT", default_value = "plain", value_parser = ["plain", "json"])]

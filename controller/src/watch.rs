@@ -16,7 +16,7 @@ mod problem;
 pub use directory::{Directory, DirectoryError};
 pub use files::{Change, Files, Location, Report, Update};
 pub(crate) use inotify::DirWatch;
-pub(crate) use kubernetes::{Backoff, api_error};
+pub(crate) use kubernetes::{Backoff, api_error, watch_error};
 pub use kubernetes::{Kubernetes, Pace, SourceErrors};
 pub use object::{Key, Kind, Meta, Object, Selector};
 pub use origin::Origin;

@@ -15,7 +15,7 @@ use kube::core::ObjectMeta;
 use kube::{Api, Client};
 use tokio::time::Instant;
 
-use super::{FIELD_MANAGER, named};
+use super::{FIELD_MANAGER, follow};
 use crate::serve::{Authority, AuthorityError, Metrics, RENEWAL, RETRY};
 use crate::watch::{Backoff, Pace, api_error};
 
@@ -112,27 +112,9 @@ impl SecretAuthority {
 
     /// Something for each time that one of the Secrets may have changed.
     fn changes(&self) -> impl Stream<Item = ()> + use<> {
-        let pace = self.pace;
-        let changes = |name| {
-            // Events while listing are followed by one that ends the list.
-            named(self.secrets.clone(), name).scan(Backoff::new(pace), |backoff, event| {
-                let pause = match &event {
-                    Ok(_) => {
-                        backoff.succeeded();
-                        None
-                    }
-                    Err(_) => Some(backoff.failed()),
-                };
-                async move {
-                    if let Some(pause) = pause {
-                        tokio::time::sleep(pause).await;
-                    }
-                    Some(event.is_ok())
-                }
-            })
-        };
-        let both = select(changes(PLUGGED_IN).boxed(), changes(SELF_MADE).boxed());
-        both.filter(|ok| std::future::ready(*ok)).map(|_| ())
+        let changes =
+            |name| follow(self.secrets.clone(), Some(name), self.pace).map(|_| ()).boxed();
+        select(changes(PLUGGED_IN), changes(SELF_MADE))
     }
 
     async fn found_or_made(&self) -> Result<LocalCa, SecretError> {

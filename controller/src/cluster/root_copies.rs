@@ -5,15 +5,15 @@ mod copies;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::select;
 use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Patch, PatchParams};
 use kube::core::{ObjectMeta, PartialObjectMeta};
-use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::sync::watch;
 
-use super::{FIELD_MANAGER, named};
+use super::{FIELD_MANAGER, follow};
 use crate::watch::{Backoff, Pace, api_error};
 
 use copies::{Copies, Seen};
@@ -132,31 +132,11 @@ impl RootCopies {
     /// Namespaces and copies, as they come and go.
     fn seen(&self) -> impl Stream<Item = Seen> + use<> {
         let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
-        let namespaces =
-            kube::runtime::watcher(namespaces, watcher::Config::default()).map(Seen::namespace);
-        let copies = named(Api::<ConfigMap>::all(self.client.clone()), NAME)
-            .map(|event| Seen::copy(event, KEY));
-        let pace = self.pace;
-        let both = futures_util::stream::select(namespaces.boxed(), copies.boxed());
-        both.scan(Backoff::new(pace), |backoff, seen| {
-            let (pause, seen) = match seen {
-                Ok(seen) => {
-                    backoff.succeeded();
-                    (None, Some(seen))
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "cannot follow namespaces or ConfigMap {NAME}");
-                    (Some(backoff.failed()), None)
-                }
-            };
-            async move {
-                if let Some(pause) = pause {
-                    tokio::time::sleep(pause).await;
-                }
-                Some(seen)
-            }
-        })
-        .filter_map(std::future::ready)
+        let maps: Api<ConfigMap> = Api::all(self.client.clone());
+        select(
+            follow(namespaces, None, self.pace).map(Seen::namespace).boxed(),
+            follow(maps, Some(NAME), self.pace).map(|event| Seen::copy(event, KEY)).boxed(),
+        )
     }
 }
 

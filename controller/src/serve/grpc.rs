@@ -46,6 +46,10 @@ impl Services {
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return response;
         }
+        // Before anything is known of the pods, every token would be a stranger's.
+        if self.discovery.started().await.is_none() {
+            return Status::unavailable("the controller is ending").into_http();
+        }
         match request.uri().path() {
             DISCOVERY => self.discover(request).await,
             CERTIFICATES => match self.certificates.call(request.map(Body::new)).await {

@@ -58,6 +58,13 @@ impl Discovery {
         })
     }
 
+    /// Waits until the first state is published. `None` if none will be.
+    pub(crate) async fn started(&self) -> Option<()> {
+        let mut published = self.published.clone();
+        published.wait_for(|published| published.generation > 0).await.ok()?;
+        Some(())
+    }
+
     /// Answers the requests of one stream.
     pub(crate) fn open(
         &self,
@@ -93,7 +100,7 @@ impl Stream {
         let mut published = self.service.published.clone();
         let closing = self.service.closing.clone();
         let gone = self.outgoing.clone();
-        published.wait_for(|published| published.generation > 0).await.ok()?;
+        published.borrow_and_update();
         loop {
             tokio::select! {
                 request = requests.message() => match request {

@@ -21,7 +21,7 @@ pub(crate) use pace::Backoff;
 pub use pace::Pace;
 pub use trouble::SourceErrors;
 use trouble::Trouble;
-pub(crate) use trouble::api_error;
+pub(crate) use trouble::{api_error, watch_error};
 
 /// Events that are read but not yet taken in; the API server's streams wait behind them.
 const PENDING: usize = 1024;

@@ -45,7 +45,9 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(mut condition: impl FnM
 /// Logging can be set up once in a process.
 fn logs() -> LogHandle {
     static LOGS: OnceLock<(LogHandle, LogGuard)> = OnceLock::new();
-    let logs = LOGS.get_or_init(|| ambit_telemetry::init(Format::Text, "error").expect("logging"));
+    let logs = LOGS.get_or_init(|| {
+        ambit_telemetry::init(Format::Text, "error,kube_client=off").expect("logging")
+    });
     logs.0.clone()
 }
 

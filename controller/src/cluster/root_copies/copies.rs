@@ -46,13 +46,11 @@ pub(super) struct Copies {
 // === impl Seen ===
 
 impl Seen {
-    pub(super) fn namespace(
-        event: watcher::Result<watcher::Event<PartialObjectMeta<Namespace>>>,
-    ) -> watcher::Result<Self> {
+    pub(super) fn namespace(event: watcher::Event<PartialObjectMeta<Namespace>>) -> Self {
         let name = |object: &PartialObjectMeta<Namespace>| object.metadata.name.clone();
         let going =
             |object: &PartialObjectMeta<Namespace>| object.metadata.deletion_timestamp.is_some();
-        Ok(match event? {
+        match event {
             watcher::Event::Init => Self::NamespacesBegin,
             watcher::Event::InitDone => Self::NamespacesEnd,
             watcher::Event::InitApply(object) if going(&object) => Self::Nothing,
@@ -65,15 +63,12 @@ impl Seen {
             watcher::Event::Apply(object) | watcher::Event::Delete(object) => {
                 name(&object).map_or(Self::Nothing, Self::NamespaceGone)
             }
-        })
+        }
     }
 
-    pub(super) fn copy(
-        event: watcher::Result<watcher::Event<ConfigMap>>,
-        key: &str,
-    ) -> watcher::Result<Self> {
+    pub(super) fn copy(event: watcher::Event<ConfigMap>, key: &str) -> Self {
         let namespace = |object: &ConfigMap| object.metadata.namespace.clone();
-        Ok(match event? {
+        match event {
             watcher::Event::Init => Self::CopiesBegin,
             watcher::Event::InitDone => Self::CopiesEnd,
             watcher::Event::InitApply(mut object) | watcher::Event::Apply(mut object) => {
@@ -83,7 +78,7 @@ impl Seen {
             watcher::Event::Delete(object) => {
                 namespace(&object).map_or(Self::Nothing, Self::CopyGone)
             }
-        })
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 
-use super::known::Event;
+use super::known::{Event, Read};
 use super::raw::{Raw, resource};
 use super::{Backoff, Pace, SourceErrors, Trouble};
 use crate::watch::Kind;
@@ -61,46 +61,23 @@ impl Lister {
         let mut listing = Vec::new();
         let mut troubled = false;
         loop {
-            let next = match troubled {
-                false => stream.next().await,
-                true => match tokio::time::timeout(QUIET, stream.next()).await {
-                    Ok(next) => next,
-                    Err(_) => {
-                        troubled = false;
-                        backoff.succeeded();
-                        let Ok(()) = self.send(Event::Recovered(self.kind)).await else {
-                            return End::Closed;
-                        };
-                        continue;
-                    }
-                },
-            };
-            let Some(next) = next else { return End::Closed };
-            let events = match next {
-                Ok(watcher::Event::Init) => {
-                    listing = Vec::new();
-                    continue;
-                }
-                Ok(watcher::Event::InitApply(raw)) => {
-                    listing.push(raw.trim(self.kind));
-                    continue;
-                }
-                Ok(watcher::Event::InitDone) => {
-                    vec![Event::Listed(self.kind, std::mem::take(&mut listing))]
-                }
-                Ok(watcher::Event::Apply(raw)) => vec![Event::Applied(raw.trim(self.kind))],
-                Ok(watcher::Event::Delete(raw)) => vec![Event::Gone(raw.key(self.kind))],
-                Err(error) => match self.failed(error.into(), &mut backoff).await {
+            let patience = if troubled { QUIET } else { Duration::MAX };
+            let event = match tokio::time::timeout(patience, stream.next()).await {
+                Ok(None) => return End::Closed,
+                Ok(Some(Err(error))) => match self.failed(error.into(), &mut backoff).await {
                     Ok(reported) => {
                         troubled |= reported;
                         continue;
                     }
                     Err(end) => return end,
                 },
+                Ok(Some(Ok(event))) => self.read(event, &mut listing),
+                Err(_) => Some(Event::Recovered(self.kind)),
             };
+            let Some(event) = event else { continue };
             backoff.succeeded();
             let recovered = std::mem::take(&mut troubled).then_some(Event::Recovered(self.kind));
-            for event in events.into_iter().chain(recovered) {
+            for event in [Some(event), recovered].into_iter().flatten() {
                 if self.send(event).await.is_err() {
                     return End::Closed;
                 }
@@ -108,7 +85,22 @@ impl Lister {
         }
     }
 
-    /// Reports a failure, unless it is part of the ordinary course, and waits before the next try.
+    /// What an event of the watch means. What a list consists of is gathered in `listing` until it is complete.
+    fn read(&self, event: watcher::Event<Raw>, listing: &mut Vec<Read>) -> Option<Event> {
+        match event {
+            watcher::Event::Init => listing.clear(),
+            watcher::Event::InitApply(raw) => listing.push(raw.trim(self.kind)),
+            watcher::Event::InitDone => {
+                return Some(Event::Listed(self.kind, std::mem::take(listing)));
+            }
+            watcher::Event::Apply(raw) => return Some(Event::Applied(raw.trim(self.kind))),
+            watcher::Event::Delete(raw) => return Some(Event::Gone(raw.key(self.kind))),
+        }
+        None
+    }
+
+    /// Reports a failure, unless it is part of the ordinary course, and waits before the next try. Tells whether it was
+    /// reported.
     async fn failed(&self, trouble: Trouble, backoff: &mut Backoff) -> Result<bool, End> {
         self.errors.count(self.kind, &trouble);
         let pause = match trouble {

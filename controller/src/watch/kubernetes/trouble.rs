@@ -56,7 +56,8 @@ impl Trouble {
             Self::Missing => (
                 kind.as_str(),
                 format!(
-                    "the cluster does not serve {plural}.{group}; install the CRD if such objects are to be used"
+                    "the cluster does not serve {}; install the CRD if such objects are to be used",
+                    [plural, group].join(".").trim_end_matches('.')
                 ),
             ),
             Self::Forbidden => (
@@ -111,6 +112,17 @@ pub(crate) fn api_error(error: &kube::Error) -> String {
             format!("{} ({} {})", status.message, status.code, status.reason)
         }
         other => ambit_telemetry::Chain(other).to_string(),
+    }
+}
+
+/// An error of a watch in one line.
+pub(crate) fn watch_error(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => api_error(error),
+        watcher::Error::WatchError(status) => status.message.clone(),
+        watcher::Error::NoResourceVersion => error.to_string(),
     }
 }
 

@@ -39,7 +39,9 @@ async fn reports(source: &mut Kubernetes, text: &str) -> Update {
 
 async fn mesh() -> (Api, Files, Kubernetes) {
     let (api, files) = (Api::start().await, Files::new());
-    api.apply(&[NAMESPACES, &pod("a", "10.0.0.1", "n"), &pod("b", "10.0.0.2", "n")].concat());
+    api.apply(
+        &[NAMESPACES, &pod("a", "10.0.0.1", "node-a"), &pod("b", "10.0.0.2", "node-a")].concat(),
+    );
     let mut source = source(&api, &files).await;
     let first = soon(source.next()).await;
     assert_eq!(first.changes.len(), 4, "the whole cluster at once");
@@ -49,10 +51,10 @@ async fn mesh() -> (Api, Files, Kubernetes) {
 #[tokio::test]
 async fn every_change_is_told_once() {
     let (api, _files, mut source) = mesh().await;
-    api.apply(&pod("c", "10.0.0.3", "n"));
+    api.apply(&pod("c", "10.0.0.3", "node-a"));
     assert_eq!(wait(&mut source, 1).await, ["+Pod shop/c"]);
     // Only what is used counts: the second change is the first that is told.
-    api.apply(&pod("a", "10.0.0.1", "n"));
+    api.apply(&pod("a", "10.0.0.1", "node-a"));
     api.delete(PODS, "shop", "a");
     assert_eq!(wait(&mut source, 1).await, ["-Pod shop/a"]);
     api.apply(&service("web", "10.1.0.1"));
@@ -71,7 +73,7 @@ async fn what_happens_while_nobody_watches_is_found() {
         outage.reports.iter().filter(|r| r.subject == "Kubernetes API").count()
     );
     api.delete(PODS, "shop", "a");
-    api.apply(&pod("c", "10.0.0.3", "n"));
+    api.apply(&pod("c", "10.0.0.3", "node-a"));
     // The versions that were known are gone when it is back (410).
     api.compact();
     api.fail("", None);
@@ -89,7 +91,7 @@ async fn a_missing_crd_and_a_missing_right_concern_one_kind_each() {
         api.fail(path, Some(Trouble::Missing));
     }
     api.fail("api/v1/services", Some(Trouble::Forbidden));
-    api.apply(&[pod("a", "10.0.0.1", "n"), service("web", "10.1.0.1")].concat());
+    api.apply(&[pod("a", "10.0.0.1", "node-a"), service("web", "10.1.0.1")].concat());
     let mut source = source(&api, &files).await;
 
     let first = soon(source.next()).await;
@@ -123,8 +125,8 @@ spec: {}
 async fn thousands_of_objects_come_in_one_state() {
     let (api, files) = (Api::start().await, Files::new());
     let pods = (0..2000_u32)
-        .map(|i| pod(&format!("p{i}"), &format!("10.2.{}.{}", i / 250, i % 250 + 1), "n"));
-    api.apply(&pods.collect::<String>());
+        .map(|i| pod(&format!("p{i}"), &format!("10.2.{}.{}", i / 250, i % 250 + 1), "node-a"));
+    pods.for_each(|pod| api.apply(&pod));
     let mut source = source(&api, &files).await;
     assert_eq!(soon(source.next()).await.changes.len(), 2000);
     (0..2000).for_each(|i| api.delete(PODS, "shop", &format!("p{i}")));
