@@ -37,6 +37,7 @@ Configured by environment variables:
   CNI_BIN_DIR             /host/opt/cni/bin               where programs of CNI plugins are
   CNI_NET_DIR             /host/etc/cni/net.d             where the configuration of CNI is
   CNI_NET_DIR_ON_NODE     /etc/cni/net.d                  the same as the container runtime sees it
+  AMBIT_SERVICE_ACCOUNT_DIR                               where token and ca.crt are; the kubelet's place if not set
   LOG_FORMAT              plain                           or json
   RUST_LOG                info                            log levels
 ";

@@ -25,6 +25,10 @@ use crate::cni::list;
 
 /// How often everything is looked after although nothing was announced; new tokens are found so, too.
 const RECHECK: Duration = Duration::from_secs(30);
+/// How long after a change it is looked after: others write in several steps.
+const SETTLE: Duration = Duration::from_millis(50);
+/// How long after a failure it is tried again at the earliest: a failed attempt leaves marks that are announced, too.
+const RETRY: Duration = Duration::from_secs(5);
 /// The kubeconfig's name; its extension is none that container runtimes read.
 const KUBECONFIG: &str = "ambit-cni.kubeconfig";
 /// The name of the list of namespaces.
@@ -91,6 +95,7 @@ impl Installer {
         let this = Arc::new(self);
         let mut last = None;
         loop {
+            let mut pause = SETTLE;
             // Before the first look, so that nothing between the two is missed.
             let mut changes = this.watch();
             let names = namespaces.borrow_and_update().clone();
@@ -104,9 +109,12 @@ impl Installer {
                 };
                 installed.set(i64::from(outcome.is_ok()));
                 report(&outcome, &mut last);
+                if outcome.is_err() {
+                    pause = RETRY;
+                }
             }
             tokio::select! {
-                () = changed(&mut changes) => {}
+                () = changed(&mut changes) => tokio::time::sleep(pause).await,
                 more = namespaces.changed() => if more.is_err() { return },
                 () = tokio::time::sleep(RECHECK) => {}
             }
@@ -250,9 +258,12 @@ fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
     }
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(PLUGIN);
     let new = path.with_file_name(format!(".{name}.new"));
-    fs::write(&new, content)?;
-    fs::set_permissions(&new, Permissions::from_mode(mode))?;
-    fs::rename(&new, path)?;
+    let write = || {
+        fs::write(&new, content)?;
+        fs::set_permissions(&new, Permissions::from_mode(mode))?;
+        fs::rename(&new, path)
+    };
+    write().inspect_err(|_| drop(fs::remove_file(&new)))?;
     Ok(true)
 }
 

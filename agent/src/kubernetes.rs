@@ -5,12 +5,12 @@
 
 pub(crate) mod book;
 pub(crate) mod hands;
-pub mod membership;
+pub(crate) mod membership;
 pub(crate) mod plugin;
 pub(crate) mod processes;
 pub(crate) mod resolver;
 pub(crate) mod start;
-pub mod view;
+pub(crate) mod view;
 mod worker;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{self, metadata_watcher, watcher};
+use kube::runtime::watcher::{self, watcher};
 use kube::runtime::{WatchStreamExt, watcher::Event};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch;
@@ -47,8 +47,8 @@ pub(crate) struct Source {
 
 /// One event of either watch.
 enum Seen {
-    Pod(Result<Event<Pod>, watcher::Error>),
-    Namespace(Result<Event<PartialObjectMeta<Namespace>>, watcher::Error>),
+    Pod(Box<Result<Event<Pod>, watcher::Error>>),
+    Namespace(Box<Result<Event<PartialObjectMeta<Namespace>>, watcher::Error>>),
 }
 
 // === impl Known ===
@@ -85,7 +85,7 @@ impl Source {
             let problem = self.take_in(seen);
             match &problem {
                 Some(error) if reachable => tracing::warn!(
-                    %error,
+                    error = crate::describe(error),
                     "the API server cannot be followed: going on with what is known, trying again"
                 ),
                 None if !reachable => tracing::info!("the API server is followed again"),
@@ -98,18 +98,23 @@ impl Source {
 
     fn take_in(&self, seen: Seen) -> Option<watcher::Error> {
         match seen {
-            Seen::Pod(Ok(event)) => self.known.with(|book| {
-                book.pods_mut().take_in(event, |pod| {
-                    let view = PodView::of(pod)?;
-                    Some((view.uid.clone(), Some(Arc::new(view))))
-                });
-            }),
-            Seen::Namespace(Ok(event)) => self.known.with(|book| {
-                book.namespaces_mut().take_in(event, |namespace| {
-                    Some((namespace.name_any(), namespace.labels().get(MODE_LABEL).cloned()))
-                });
-            }),
-            Seen::Pod(Err(error)) | Seen::Namespace(Err(error)) => return Some(error),
+            Seen::Pod(event) => match *event {
+                Ok(event) => self.known.with(|book| {
+                    book.pods_mut().take_in(event, |pod| {
+                        let view = PodView::of(pod)?;
+                        Some((view.uid.clone(), Some(Arc::new(view))))
+                    });
+                }),
+                Err(error) => return Some(error),
+            },
+            Seen::Namespace(event) => match *event {
+                Ok(event) => self.known.with(|book| {
+                    book.namespaces_mut().take_in(event, |namespace| {
+                        Some((namespace.name_any(), namespace.labels().get(MODE_LABEL).cloned()))
+                    });
+                }),
+                Err(error) => return Some(error),
+            },
         }
         None
     }
@@ -166,9 +171,12 @@ impl Source {
 
 fn watch_all(client: Client, node: &str) -> impl Stream<Item = Seen> + use<> {
     let here = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
-    let pods = watcher(Api::<Pod>::all(client.clone()), here).default_backoff().map(Seen::Pod);
-    let namespaces = metadata_watcher(Api::<Namespace>::all(client), watcher::Config::default())
+    let pods = watcher(Api::<Pod>::all(client.clone()), here)
         .default_backoff()
-        .map(Seen::Namespace);
+        .map(|event| Seen::Pod(Box::new(event)));
+    let namespaces =
+        watcher(Api::<PartialObjectMeta<Namespace>>::all(client), watcher::Config::default())
+            .default_backoff()
+            .map(|event| Seen::Namespace(Box::new(event)));
     futures_util::stream::select(pods.boxed(), namespaces.boxed())
 }

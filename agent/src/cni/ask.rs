@@ -63,7 +63,7 @@ async fn post(socket: &Path, pod: &CmdAdd) -> Result<(StatusCode, String), Strin
 pub(crate) async fn api(kubeconfig: &Path, pod: &PodName, exclusions: &Exclusions) -> ApiSaid {
     let asked = timeout(API, async {
         let client = client(kubeconfig).await?;
-        look_up(client, &pod.namespace, &pod.name).await.map_err(|error| error.to_string())
+        look_up(client, &pod.namespace, &pod.name).await.map_err(|error| crate::describe(&error))
     });
     match asked.await {
         Ok(Ok((Some(pod), mode))) => {

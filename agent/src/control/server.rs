@@ -143,34 +143,44 @@ impl Requests {
         let request = serde_json::from_slice(line)
             .map_err(|error| format!("not a request: {error}: write one JSON object a line"))?;
         let outcome = match request {
-            Request::Add(spec) => self.add(spec).await,
+            Request::Add(spec) => self.add(spec, self.patience).await,
             Request::Remove { uid, alive } => self.remove(uid, alive).await,
         };
         outcome.map_err(Refusal::into_text)
     }
 
-    /// Has a pod captured, and returns when ztunnel serves it.
-    pub(crate) async fn add(&self, spec: PodSpec) -> Result<(), Refusal> {
+    /// Has a pod captured, and returns when ztunnel serves it, or after `patience`.
+    pub(crate) async fn add(&self, spec: PodSpec, patience: Duration) -> Result<(), Refusal> {
         let id = self.next_id();
         let event = self.addition(id, spec).await.map_err(Refusal::Failed)?;
-        self.ask(id, event).await
+        self.ask(id, event, patience).await
     }
 
     /// Has a pod let go; its rules are taken out if it is `alive`.
     pub(crate) async fn remove(&self, uid: String, alive: bool) -> Result<(), Refusal> {
         let id = self.next_id();
-        self.ask(id, Event::Remove(Removal { request: Some(id), uid, alive })).await
+        self.ask(id, Event::Remove(Removal { request: Some(id), uid, alive }), self.patience).await
+    }
+
+    /// How long a pod source waits that does not say.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
     }
 
     fn next_id(&self) -> RequestId {
         self.latest.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    async fn ask(&self, id: RequestId, event: Event<ambit_net::NetNs>) -> Result<(), Refusal> {
+    async fn ask(
+        &self,
+        id: RequestId,
+        event: Event<ambit_net::NetNs>,
+        patience: Duration,
+    ) -> Result<(), Refusal> {
         let (sender, mut reply) = oneshot::channel();
         let ending = || Refusal::Failed("ambit-agent is ending".to_owned());
         self.inputs.send(Input::Request(id, event, sender)).await.map_err(|_| ending())?;
-        match timeout(self.patience, &mut reply).await {
+        match timeout(patience, &mut reply).await {
             Ok(reply) => reply.map_err(|_| ending())?.map_err(Refusal::Failed),
             Err(_) => {
                 let give_up = Input::Event(Event::GiveUp(id));

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
@@ -12,8 +13,12 @@ use super::processes::{Found, Processes};
 use super::resolver::Resolvers;
 use super::view::{PodView, REDIRECTION};
 use crate::control::{Refusal, Requests};
+use crate::describe;
 use crate::pod::PodSpec;
 use crate::probes::Probes;
+
+/// How long ztunnel may take before a pod counts as pending. The agent goes on offering it meanwhile.
+const SERVED_SOON: Duration = Duration::from_secs(1);
 
 /// Where pods' network namespaces are, by UID.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +105,7 @@ impl Hands {
                 )),
             };
         };
-        match self.requests.add(self.spec(pod, netns)).await {
+        match self.requests.add(self.spec(pod, netns), SERVED_SOON).await {
             Ok(()) => {}
             Err(Refusal::Pending(problem)) => {
                 self.annotate(pod, Some("pending")).await?;
@@ -136,8 +141,10 @@ impl Hands {
             // Another pod has its name by now, or none.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
             Err(error) => Err(format!(
-                "cannot annotate pod {}/{}: {error}: the agent needs the right to patch pods/status",
-                pod.namespace, pod.name
+                "cannot annotate pod {}/{}: {}: the agent needs the right to patch pods/status",
+                pod.namespace,
+                pod.name,
+                describe(&error)
             )),
         }
     }

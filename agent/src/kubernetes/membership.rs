@@ -18,7 +18,7 @@ pub struct Exclusions {
 
 /// Whether a pod is in the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Membership {
+pub(crate) enum Membership {
     /// It is: it has to be captured.
     Member,
     /// It is not, and why.
@@ -27,7 +27,7 @@ pub enum Membership {
 
 /// Why a pod is not in the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// It has ended.
     Terminal,
     /// It uses the node's network, which is not captured.
@@ -60,7 +60,11 @@ impl Default for Exclusions {
 
 impl Membership {
     /// Decides about `pod`. `namespace_mode` is its namespace's label `istio.io/dataplane-mode` (protocol.md 5.4).
-    pub fn decide(pod: &PodView, namespace_mode: Option<&str>, exclusions: &Exclusions) -> Self {
+    pub(crate) fn decide(
+        pod: &PodView,
+        namespace_mode: Option<&str>,
+        exclusions: &Exclusions,
+    ) -> Self {
         let own = pod.namespace == exclusions.system_namespace
             && pod.app.as_deref().is_some_and(|app| OWN_APPS.contains(&app));
         let labels = (pod.mode.as_deref(), namespace_mode);
@@ -80,7 +84,7 @@ impl Membership {
     }
 
     /// Whether it is [`Membership::Member`].
-    pub fn is_member(self) -> bool {
+    pub(crate) fn is_member(self) -> bool {
         self == Self::Member
     }
 }

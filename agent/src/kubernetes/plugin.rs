@@ -31,7 +31,7 @@ use super::view::{MODE_LABEL, PodView};
 use crate::control::Refusal;
 
 /// The socket's name in the run directory (Istio's).
-pub const SOCKET: &str = "pluginevent.sock";
+pub(crate) const SOCKET: &str = "pluginevent.sock";
 /// Plugins served at a time.
 const MAX_CONNECTIONS: usize = 64;
 /// The longest message, in bytes.
@@ -46,7 +46,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A new pod, in Istio's words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct CmdAdd {
+pub(crate) struct CmdAdd {
     /// The path of its network namespace, as the node sees it.
     pub netns: String,
     /// Its name.
@@ -61,7 +61,7 @@ pub struct CmdAdd {
 /// One address of a new pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct CmdAddIp {
+pub(crate) struct CmdAddIp {
     /// The index of its interface among the results of the plugins before.
     #[serde(default)]
     pub interface: Option<i64>,
@@ -75,7 +75,7 @@ pub struct CmdAddIp {
 /// An address with its mask, as Go writes a `net.IPNet`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct CmdAddNet {
+pub(crate) struct CmdAddNet {
     /// The address.
     #[serde(rename = "IP")]
     pub ip: IpAddr,
@@ -219,7 +219,8 @@ impl Desk {
             ));
         };
         self.hands.places.set(&pod.uid, netns.clone());
-        match self.hands.requests.add(self.hands.spec(&pod, netns)).await {
+        let requests = &self.hands.requests;
+        match requests.add(self.hands.spec(&pod, netns), requests.patience()).await {
             Ok(()) => {}
             Err(Refusal::Pending(problem) | Refusal::Failed(problem)) => {
                 return Answer::Failed(problem);
@@ -247,7 +248,7 @@ impl Desk {
             Ok(Ok(None)) => {
                 return Err(Answer::Failed(format!("pod {namespace}/{name} does not exist")));
             }
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => crate::describe(&error),
             Err(_) => format!("no answer within {} s", LOOK_UP.as_secs()),
         };
         let known = self
@@ -278,7 +279,7 @@ impl Desk {
 ///
 /// # Errors
 /// It cannot be reached or refuses; a pod that does not exist is `None`.
-pub async fn look_up(
+pub(crate) async fn look_up(
     client: kube::Client,
     namespace: &str,
     name: &str,

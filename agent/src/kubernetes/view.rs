@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::Pod;
 
 /// The label of pods and namespaces that says whether they are in the mesh (Istio ambient).
-pub const MODE_LABEL: &str = "istio.io/dataplane-mode";
+pub(crate) const MODE_LABEL: &str = "istio.io/dataplane-mode";
 /// The annotation by which the control plane learns that a pod is captured (protocol.md 5.4).
-pub const REDIRECTION: &str = "ambient.istio.io/redirection";
+pub(crate) const REDIRECTION: &str = "ambient.istio.io/redirection";
 
 const SIDECAR: &str = "sidecar.istio.io/status";
 const BYPASS_INBOUND: &str = "ambient.istio.io/bypass-inbound-capture";
@@ -19,7 +19,7 @@ const STATIC_UID: &str = "kubernetes.io/config.hash";
 
 /// A pod, as far as the agent looks at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PodView {
+pub(crate) struct PodView {
     /// Its UID.
     pub uid: String,
     /// The UID that names its cgroups; another one for static pods.
@@ -56,7 +56,7 @@ pub struct PodView {
 
 /// How a pod asks to resolve names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DnsWish {
+pub(crate) struct DnsWish {
     /// `dnsPolicy`; empty counts as `ClusterFirst`.
     pub policy: String,
     /// Its own name servers, which come on top.
@@ -69,7 +69,7 @@ pub struct DnsWish {
 
 impl PodView {
     /// Reads `pod`; `None` if the API server has not given it a UID, a name and a namespace.
-    pub fn of(pod: &Pod) -> Option<Self> {
+    pub(crate) fn of(pod: &Pod) -> Option<Self> {
         let metadata = &pod.metadata;
         let uid = metadata.uid.clone()?;
         let label = |name| text(metadata.labels.as_ref(), name);

@@ -25,20 +25,46 @@ impl Node {
         let pod = Pod::new("node");
         let api = Api::start(&pod.netns);
         let home = Home::new();
-        std::fs::write(home.path().join("kubeconfig"), api.kubeconfig()).unwrap();
+        for dir in ["bin", "net", "account"] {
+            std::fs::create_dir(home.path().join(dir)).unwrap();
+        }
+        let chain = json!({"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "ptp"}]});
+        for (name, content) in [
+            ("kubeconfig", api.kubeconfig()),
+            ("plugin", "a program".to_owned()),
+            ("account/token", "a token".to_owned()),
+            ("account/ca.crt", "a certificate".to_owned()),
+            ("net/10-net.conflist", chain.to_string()),
+        ] {
+            std::fs::write(home.path().join(name), content).unwrap();
+        }
         Self { netns: pod.netns, api, home }
     }
 
     async fn agent(&self) -> Agent {
-        let kubeconfig = self.home.path().join("kubeconfig");
-        let env = [
-            ("AMBIT_KUBERNETES", "true"),
-            ("NODE_NAME", "node1"),
-            ("AMBIT_INSTALL_CNI", "false"),
-            ("AMBIT_REQUEST_TIMEOUT", "300ms"),
-            ("KUBECONFIG", kubeconfig.to_str().unwrap()),
-        ];
+        let env = self.env();
+        let env: Vec<_> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
         Agent::start_in(&self.home, &env, &self.netns).await
+    }
+
+    fn env(&self) -> Vec<(&'static str, String)> {
+        let at = |name: &str| self.home.path().join(name).to_str().unwrap().to_owned();
+        vec![
+            ("AMBIT_KUBERNETES", "true".into()),
+            ("NODE_NAME", "node1".into()),
+            ("AMBIT_REQUEST_TIMEOUT", "300ms".into()),
+            ("KUBECONFIG", at("kubeconfig")),
+            ("KUBERNETES_SERVICE_HOST", "10.96.0.1".into()),
+            ("KUBERNETES_SERVICE_PORT", "443".into()),
+            ("AMBIT_CNI_PLUGIN", at("plugin")),
+            ("AMBIT_SERVICE_ACCOUNT_DIR", at("account")),
+            ("CNI_BIN_DIR", at("bin")),
+            ("CNI_NET_DIR", at("net")),
+        ]
+    }
+
+    fn chain(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("net/10-net.conflist")).unwrap()
     }
 
     fn rules(&self) -> String {
@@ -236,16 +262,19 @@ async fn uninstalling_leaves_nothing() {
         tokio::join!(node.plugin(&pod.spec.netns, "shop", "cart"), ztunnel.expect_add(UID));
     assert!(plugin.0, "{}", plugin.1);
     node.redirection("shop/cart", Some("enabled")).await;
+    agent.wait_for_log("CNI plugin installed").await;
+    let metrics = || agent.get_in(&node.netns, "/metrics");
+    eventually("the metric", async || metrics().contains("ambit_agent_cni_installed 1")).await;
     agent.terminate().await;
     assert!(pod.has_rules() && !node.rules().is_empty());
 
-    let kubeconfig = node.home.path().join("kubeconfig");
-    let mut command = node.home.command(&[
-        ("AMBIT_KUBERNETES", "true"),
-        ("NODE_NAME", "node1"),
-        ("AMBIT_INSTALL_CNI", "false"),
-        ("KUBECONFIG", kubeconfig.to_str().unwrap()),
-    ]);
+    assert!(node.chain().contains("ambit-cni"));
+    let list = std::fs::read_to_string(node.home.path().join("net/ambit-cni.namespaces")).unwrap();
+    assert_eq!(list, "{\"namespaces\":[\"shop\"]}\n");
+
+    let env = node.env();
+    let env: Vec<_> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut command = node.home.command(&env);
     command.arg("uninstall");
     let child = node.netns.enter(|| command.spawn().unwrap()).unwrap();
     let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
@@ -254,4 +283,7 @@ async fn uninstalling_leaves_nothing() {
     assert!(!pod.has_rules(), "{}", pod.run("nft list ruleset"));
     assert_eq!(node.rules(), "");
     assert_eq!(node.api.redirection("shop/cart"), None);
+    assert!(!node.chain().contains("ambit-cni"));
+    assert_eq!(std::fs::read_dir(node.home.path().join("net")).unwrap().count(), 1);
+    assert_eq!(std::fs::read_dir(node.home.path().join("bin")).unwrap().count(), 0);
 }
