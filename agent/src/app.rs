@@ -17,6 +17,8 @@ use tokio::sync::mpsc::{self, Sender};
 use crate::capture::{self, Capturer};
 use crate::config::Config;
 use crate::control::{ControlServer, Requests};
+use crate::kubernetes::hands::Places;
+use crate::kubernetes::start::{Node, start as start_kubernetes};
 use crate::metrics::Metrics;
 use crate::pod::{Defaults, Pod};
 use crate::run_dir::{Record, RunDir};
@@ -37,7 +39,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let starting = ready.register("agent");
     let own_netns = own_netns()?;
     let run_dir = RunDir::open(&config.run_dir)?;
-    capture::check(config.backend).context("trying out the rules")?;
+    let backend = capture::choose(config.backend).context("trying out the rules")?;
 
     let mut registry = Registry::default();
     metrics::register_process(&mut registry, "agent", None, vec![Handle::current()]);
@@ -49,17 +51,28 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         router(registry, &ready),
     )?;
 
-    let defaults = Defaults { dns_capture: config.dns_capture, ipv6: config.ipv6, own_netns };
+    let defaults = Defaults {
+        dns_capture: config.dns_capture,
+        ipv6: config.ipv6,
+        own_netns: own_netns.clone(),
+    };
     let (inputs, inbox) = mpsc::channel(INPUTS);
-    let capturer = Arc::new(Capturer::new(config.backend, run_dir));
+    let capturer = Arc::new(Capturer::new(backend, run_dir));
     let ztunnels = bind(&config.ztunnel_socket)?;
-    let requests = Requests::new(inputs.clone(), defaults.clone(), config.request_timeout);
-    let control = ControlServer::bind(&config.run_dir, requests).context("control socket")?;
+    let requests =
+        Arc::new(Requests::new(inputs.clone(), defaults.clone(), config.request_timeout));
+    let control =
+        ControlServer::bind(&config.run_dir, requests.clone()).context("control socket")?;
 
-    let hands = Hands::new(capturer.clone(), metrics, inputs.clone());
+    let hands = Hands::new(capturer.clone(), metrics.clone(), inputs.clone());
     tokio::spawn(Runner::new(State::new(config.verify_interval), hands).run(inbox));
     // Before any ztunnel is told of all pods: it would drop those that are missing.
-    restore(&capturer, &defaults, &inputs).await?;
+    let places = Places::default();
+    restore(&capturer, &defaults, &inputs, &places).await?;
+    if let Some(kubernetes) = &config.kubernetes {
+        let node = Node { netns: own_netns, backend, places, requests };
+        start_kubernetes(&config, kubernetes, node, &metrics).await?;
+    }
     endpoints.serve(&http);
     tokio::spawn(ztunnels::accept(ztunnels, inputs));
     tokio::spawn(control.serve());
@@ -110,12 +123,14 @@ async fn restore(
     capturer: &Arc<Capturer>,
     defaults: &Defaults,
     inputs: &Sender<Input>,
+    places: &Places,
 ) -> anyhow::Result<()> {
     for record in capturer.remembered().context("reading the records of captured pods")? {
         let uid = record.pod.uid.clone();
         match reopen(record, defaults) {
             Ok((pod, netns)) => {
                 tracing::info!(uid, "taking up a pod of before");
+                places.set(&uid, pod.spec.netns.clone());
                 let pod = Arc::new(pod);
                 let addition = Addition { request: None, pod, netns, restored: true };
                 inputs.send(Input::Event(Event::Add(addition))).await?;

@@ -1,12 +1,12 @@
 //! Work inside a pod's network namespace. Everything here blocks for some milliseconds.
 
-use std::error::Error;
 use std::fs;
 use std::io;
 
 use ambit_net::NetNs;
 use ambit_redirect::{Backend, Drift, apply, remove, verify};
 
+use crate::describe;
 use crate::pod::Pod;
 use crate::run_dir::{Record, RunDir};
 use crate::state::Outcome;
@@ -118,10 +118,21 @@ impl Capturer {
     }
 }
 
-/// Checks, before any pod needs it, that rules can be read here at all.
-pub(crate) fn check(backend: Backend) -> Result<(), ambit_redirect::Error> {
-    let Ok(own) = NetNs::current() else { return Ok(()) };
-    verify(own, &ambit_redirect::Capture::default(), backend).map(drop)
+/// The back end that is asked for, or else the first that works on this node: nftables, then iptables. Checks, before
+/// any pod needs it, that rules can be read and written here at all.
+pub(crate) fn choose(wanted: Option<Backend>) -> Result<Backend, ambit_redirect::Error> {
+    let Some(wanted) = wanted else {
+        return check(Backend::Nftables).or_else(|first| {
+            tracing::info!(problem = describe(&first), "no nftables here, trying iptables");
+            check(Backend::Iptables).map_err(|_| first)
+        });
+    };
+    check(wanted)
+}
+
+fn check(backend: Backend) -> Result<Backend, ambit_redirect::Error> {
+    let Ok(own) = NetNs::current() else { return Ok(backend) };
+    verify(own, &ambit_redirect::Capture::default(), backend).map(|_| backend)
 }
 
 fn read_migrate_req(netns: &NetNs) -> io::Result<String> {
@@ -131,17 +142,6 @@ fn read_migrate_req(netns: &NetNs) -> io::Result<String> {
 
 fn write_migrate_req(netns: &NetNs, value: &str) -> io::Result<()> {
     netns.enter(|| fs::write(MIGRATE_REQ, value))?
-}
-
-/// An error with its causes, on one line.
-fn describe(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn name(drifts: &[Drift]) -> String {

@@ -6,19 +6,38 @@ use std::time::Duration;
 
 use ambit_redirect::Backend;
 
+mod kubernetes;
+
+pub use kubernetes::KubernetesConfig;
+
 /// The variables that are read, with their defaults, for `--help`.
 pub const USAGE: &str = "\
 ambit-agent: redirects the pods of this node and hands them to ztunnel
+
+  ambit-agent [--kubernetes]     runs until it is told to end, and undoes nothing then
+  ambit-agent uninstall [--kubernetes]
+                                 takes everything out: plugin, node rules, and the rules of all captured pods
 
 Configured by environment variables:
   CNI_AGENT_RUN_DIR       /var/run/istio-cni              lock, records and control socket
   ZTUNNEL_UDS_ADDRESS     /var/run/ztunnel/ztunnel.sock   where ztunnels connect
   AMBIENT_DNS_CAPTURE     true                            capture DNS in pods that do not say
   AMBIENT_IPV6            true                            capture IPv6 too
-  NATIVE_NFTABLES         true                            nftables; false: iptables
+  NATIVE_NFTABLES         what the node has               true: nftables; false: iptables
   AMBIT_VERIFY_INTERVAL   60s                             how often each pod's rules are looked after
   AMBIT_REQUEST_TIMEOUT   30s                             how long a pod source waits for ztunnel
   AMBIT_AGENT_PORT        8000                            /healthz, /readyz and /metrics
+  AMBIT_KUBERNETES        false                           Kubernetes is the source of pods (--kubernetes)
+  NODE_NAME                                               with it: this node's name
+  POD_NAMESPACE           istio-system                    with it: the mesh's own namespace
+  EXCLUDE_NAMESPACES      kube-system                     with it: namespaces that are never captured
+  HOST_ROOT               /proc/1/root                    with it: the node's root directory
+  AMBIT_INSTALL_CNI       true                            with it: install the CNI plugin
+  AMBIT_CNI_PLUGIN        ambit-cni beside this program   the plugin to install
+  CNI_BIN_DIR             /host/opt/cni/bin               where programs of CNI plugins are
+  CNI_NET_DIR             /host/etc/cni/net.d             where the configuration of CNI is
+  CNI_NET_DIR_ON_NODE     /etc/cni/net.d                  the same as the container runtime sees it
+  AMBIT_SERVICE_ACCOUNT_DIR                               where token and ca.crt are; the kubelet's place if not set
   LOG_FORMAT              plain                           or json
   RUST_LOG                info                            log levels
 ";
@@ -34,14 +53,16 @@ pub struct Config {
     pub dns_capture: bool,
     /// Whether IPv6 is captured.
     pub ipv6: bool,
-    /// What holds the rules.
-    pub backend: Backend,
+    /// What holds the rules; what the node has if absent.
+    pub backend: Option<Backend>,
     /// How often each pod's rules are verified.
     pub verify_interval: Duration,
     /// How long a pod source waits for a reply.
     pub request_timeout: Duration,
     /// The port for health and metrics; 0 takes any free one.
     pub port: u16,
+    /// How Kubernetes is followed, if it is the source of pods.
+    pub kubernetes: Option<KubernetesConfig>,
 }
 
 /// Every mistake found in the environment.
@@ -55,10 +76,11 @@ impl Default for Config {
             ztunnel_socket: "/var/run/ztunnel/ztunnel.sock".into(),
             dns_capture: true,
             ipv6: true,
-            backend: Backend::Nftables,
+            backend: None,
             verify_interval: Duration::from_secs(60),
             request_timeout: Duration::from_secs(30),
             port: 8000,
+            kubernetes: None,
         }
     }
 }
@@ -66,19 +88,23 @@ impl Default for Config {
 // === impl Config ===
 
 impl Config {
-    /// Reads the process's environment. Empty variables count as absent.
+    /// Reads the process's environment. Empty variables count as absent. `kubernetes` says that Kubernetes is the
+    /// source of pods, whatever the environment says.
     ///
     /// # Errors
     /// Names every variable that is not understood.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::read(&|name| std::env::var(name).ok())
+    pub fn from_env(kubernetes: bool) -> Result<Self, ConfigError> {
+        Self::read(&|name| match name {
+            "AMBIT_KUBERNETES" if kubernetes => Some("true".to_owned()),
+            name => std::env::var(name).ok(),
+        })
     }
 
     fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Env { lookup, mistakes: Vec::new() };
         let default = Self::default();
         let nftables = env.get("NATIVE_NFTABLES", "true or false", flag);
-        let config = Self {
+        let mut config = Self {
             run_dir: env.get("CNI_AGENT_RUN_DIR", "a path", path).unwrap_or(default.run_dir),
             ztunnel_socket: env
                 .get("ZTUNNEL_UDS_ADDRESS", "a path", path)
@@ -87,10 +113,10 @@ impl Config {
                 .get("AMBIENT_DNS_CAPTURE", "true or false", flag)
                 .unwrap_or(default.dns_capture),
             ipv6: env.get("AMBIENT_IPV6", "true or false", flag).unwrap_or(default.ipv6),
-            backend: match nftables {
-                Some(false) => Backend::Iptables,
-                _ => Backend::Nftables,
-            },
+            backend: nftables.map(|nftables| match nftables {
+                true => Backend::Nftables,
+                false => Backend::Iptables,
+            }),
             verify_interval: env
                 .get("AMBIT_VERIFY_INTERVAL", DURATION, duration)
                 .unwrap_or(default.verify_interval),
@@ -100,6 +126,11 @@ impl Config {
             port: env
                 .get("AMBIT_AGENT_PORT", "a port", |text| text.parse().ok())
                 .unwrap_or(default.port),
+            kubernetes: None,
+        };
+        config.kubernetes = match env.get("AMBIT_KUBERNETES", "true or false", flag) {
+            Some(true) => Some(KubernetesConfig::read(&mut env, &config.run_dir)),
+            _ => None,
         };
         if env.mistakes.is_empty() { Ok(config) } else { Err(ConfigError(env.mistakes)) }
     }
@@ -112,6 +143,14 @@ struct Env<'a> {
 }
 
 impl Env<'_> {
+    /// A variable that has to be there.
+    fn need(&mut self, name: &str, why: &str) -> String {
+        self.get(name, "a word", |text| Some(text.to_owned())).unwrap_or_else(|| {
+            self.mistakes.push(format!("{name} is not set: {why}"));
+            String::new()
+        })
+    }
+
     fn get<T>(&mut self, name: &str, form: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let text = (self.lookup)(name).filter(|text| !text.is_empty())?;
         let value = parse(&text);
@@ -180,10 +219,11 @@ mod tests {
             ztunnel_socket: "/run/z".into(),
             dns_capture: false,
             ipv6: false,
-            backend: Backend::Iptables,
+            backend: Some(Backend::Iptables),
             verify_interval: Duration::from_millis(500),
             request_timeout: Duration::from_secs(120),
             port: 0,
+            kubernetes: None,
         };
         let vars = [
             ("CNI_AGENT_RUN_DIR", "/run/a"),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use client::{ControlClient, ControlError};
-pub(crate) use server::{ControlServer, Requests};
+pub(crate) use server::{ControlServer, Refusal, Requests, bind_private};
 
 use crate::pod::PodSpec;
 

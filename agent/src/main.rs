@@ -16,17 +16,21 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    match std::env::args().nth(1).as_deref() {
-        None => {}
-        Some("--version") => {
-            println!("ambit-agent {}", env!("CARGO_PKG_VERSION"));
-            return Ok(());
+    let (mut uninstall, mut kubernetes) = (false, false);
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--version" => {
+                println!("ambit-agent {}", env!("CARGO_PKG_VERSION"));
+                return Ok(());
+            }
+            "--help" => {
+                print!("{USAGE}");
+                return Ok(());
+            }
+            "uninstall" => uninstall = true,
+            "--kubernetes" => kubernetes = true,
+            other => anyhow::bail!("argument {other:?} is not understood: try --help"),
         }
-        Some("--help") => {
-            print!("{USAGE}");
-            return Ok(());
-        }
-        Some(other) => anyhow::bail!("argument {other:?} is not understood: try --help"),
     }
     let format = match std::env::var("LOG_FORMAT").as_deref() {
         Ok("json") => Format::Json,
@@ -34,7 +38,10 @@ fn run() -> anyhow::Result<()> {
     };
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into());
     let (_logs, _guard) = ambit_telemetry::init(format, &filter)?;
-    let config = Config::from_env()?;
+    let config = Config::from_env(kubernetes)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(ambit_agent::run(config))
+    match uninstall {
+        true => runtime.block_on(ambit_agent::uninstall(config)),
+        false => runtime.block_on(ambit_agent::run(config)),
+    }
 }

@@ -16,6 +16,7 @@ pub(crate) struct Metrics {
     ztunnels: Gauge,
     operations: Family<OperationLabels, Counter>,
     repairs: Counter,
+    cni_installed: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -65,7 +66,17 @@ impl Metrics {
             "Pods whose rules somebody had changed and that were captured again",
             metrics.repairs.clone(),
         );
+        registry.register(
+            "cni_installed",
+            "Whether the CNI plugin is in the node's chain",
+            metrics.cni_installed.clone(),
+        );
         metrics
+    }
+
+    /// 1 while the CNI plugin is in the node's chain.
+    pub(crate) fn cni_installed(&self) -> Gauge {
+        self.cni_installed.clone()
     }
 
     /// Takes down how many pods are where.

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ambit_net::NetNs;
 use ambit_redirect::{Capture, InterfaceName, InvalidInterfaceName};
-use ambit_zds::WorkloadInfo;
+use ambit_zds::{DnsConfig, WorkloadInfo};
 use serde::{Deserialize, Serialize};
 
 use crate::resolv;
@@ -37,6 +38,9 @@ pub struct PodSpec {
     /// The path of the `resolv.conf` that its processes see; ztunnel's own resolvers serve it if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolv_conf: Option<PathBuf>,
+    /// How its processes resolve names, for a source that knows no file; counts if `resolv_conf` is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolver: Option<Resolver>,
     /// Whether its DNS queries are captured; the agent's setting if absent (`ambient.istio.io/dns-capture`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns_capture: Option<bool>,
@@ -46,6 +50,16 @@ pub struct PodSpec {
     /// Interfaces of virtual machines in it (`istio.io/reroute-virtual-interfaces`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reroute_interfaces: Vec<String>,
+}
+
+/// How a pod resolves names, as its `resolv.conf` would say it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Resolver {
+    /// Its name servers, in order.
+    pub nameservers: Vec<IpAddr>,
+    /// Its search domains, in order, without dots at their ends.
+    pub searches: Vec<String>,
 }
 
 /// A pod as the agent handles it.
@@ -118,9 +132,13 @@ impl Pod {
             .iter()
             .map(|name| name.parse::<InterfaceName>())
             .collect::<Result<_, _>>()?;
-        let dns = match &spec.resolv_conf {
-            Some(path) => Some(resolv::parse(&read_resolv_conf(path)?)),
-            None => None,
+        let dns = match (&spec.resolv_conf, &spec.resolver) {
+            (Some(path), _) => Some(resolv::parse(&read_resolv_conf(path)?)),
+            (None, Some(resolver)) => Some(DnsConfig {
+                nameservers: resolver.nameservers.clone(),
+                searches: resolver.searches.clone(),
+            }),
+            (None, None) => None,
         };
         let pod = Self {
             uid: spec.uid.clone(),

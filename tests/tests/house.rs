@@ -36,11 +36,12 @@ const LAYERS: [(u8, &[&str]); 4] = [
 ];
 
 /// Libraries that one crate alone may name.
-const FENCED: [(&str, &[&str]); 4] = [
+const FENCED: [(&str, &[&str]); 5] = [
     // The tests misbehave on purpose, as only bare HTTP/2 can.
     ("h2", &["ambit-hbone", "ambit-tests"]),
     ("rustls-pemfile", &["ambit-tls"]),
-    ("k8s-openapi", &["ambit-controller", "ambit-sandbox"]),
+    ("k8s-openapi", &["ambit-agent", "ambit-controller", "ambit-sandbox"]),
+    ("kube", &["ambit-agent", "ambit-controller"]),
     ("rcgen", &["ambit-identity", "ambit-tls", "ambit-echo"]),
 ];
 

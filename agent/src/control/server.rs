@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::{MAX_LINE, Reply, Request, socket_path};
 use crate::pod::{Defaults, Pod, PodSpec};
 use crate::runner::Input;
-use crate::state::{Addition, Event, Outcome, Removal};
+use crate::state::{Addition, Event, Outcome, Removal, RequestId};
 
 /// Pod sources served at a time.
 const MAX_CONNECTIONS: usize = 64;
@@ -40,21 +40,22 @@ pub(crate) struct Requests {
     latest: AtomicU64,
 }
 
+/// Why a request is not fulfilled.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// It could not be done.
+    Failed(String),
+    /// It takes longer than the asker waits, and is being tried further.
+    Pending(String),
+}
+
 // === impl ControlServer ===
 
 impl ControlServer {
     /// Listens in the run directory, which has to be locked, for this user alone.
-    pub(crate) fn bind(run_dir: &Path, requests: Requests) -> io::Result<Self> {
-        let path = socket_path(run_dir);
-        let new = path.with_extension("new");
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(&new)?;
-        fs::set_permissions(&new, Permissions::from_mode(0o600))?;
-        fs::rename(&new, &path)?;
-        Ok(Self { listener, requests: Arc::new(requests) })
+    pub(crate) fn bind(run_dir: &Path, requests: Arc<Requests>) -> io::Result<Self> {
+        let listener = bind_private(&socket_path(run_dir))?;
+        Ok(Self { listener, requests })
     }
 
     /// Serves pod sources, forever.
@@ -77,6 +78,30 @@ impl ControlServer {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
+        }
+    }
+}
+
+/// Listens at `path` for this user alone, in place of what was there.
+pub(crate) fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    let new = path.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&new)?;
+    fs::set_permissions(&new, Permissions::from_mode(0o600))?;
+    fs::rename(&new, path)?;
+    Ok(listener)
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// What to tell the asker.
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            Self::Failed(text) | Self::Pending(text) => text,
         }
     }
 }
@@ -117,27 +142,59 @@ impl Requests {
     async fn answer(&self, line: &[u8]) -> Outcome {
         let request = serde_json::from_slice(line)
             .map_err(|error| format!("not a request: {error}: write one JSON object a line"))?;
-        let id = self.latest.fetch_add(1, Ordering::Relaxed) + 1;
-        let event = match request {
-            Request::Add(spec) => self.addition(id, spec).await?,
-            Request::Remove { uid, alive } => {
-                Event::Remove(Removal { request: Some(id), uid, alive })
-            }
+        let outcome = match request {
+            Request::Add(spec) => self.add(spec, self.patience).await,
+            Request::Remove { uid, alive } => self.remove(uid, alive).await,
         };
+        outcome.map_err(Refusal::into_text)
+    }
+
+    /// Has a pod captured, and returns when ztunnel serves it, or after `patience`.
+    pub(crate) async fn add(&self, spec: PodSpec, patience: Duration) -> Result<(), Refusal> {
+        let id = self.next_id();
+        let event = self.addition(id, spec).await.map_err(Refusal::Failed)?;
+        self.ask(id, event, patience).await
+    }
+
+    /// Has a pod let go; its rules are taken out if it is `alive`.
+    pub(crate) async fn remove(&self, uid: String, alive: bool) -> Result<(), Refusal> {
+        let id = self.next_id();
+        self.ask(id, Event::Remove(Removal { request: Some(id), uid, alive }), self.patience).await
+    }
+
+    /// How long a pod source waits that does not say.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    fn next_id(&self) -> RequestId {
+        self.latest.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    async fn ask(
+        &self,
+        id: RequestId,
+        event: Event<ambit_net::NetNs>,
+        patience: Duration,
+    ) -> Result<(), Refusal> {
         let (sender, mut reply) = oneshot::channel();
-        let ending = |_| "ambit-agent is ending".to_owned();
-        self.inputs.send(Input::Request(id, event, sender)).await.map_err(|_| ending(()))?;
-        match timeout(self.patience, &mut reply).await {
-            Ok(reply) => reply.map_err(|_| ending(()))?,
+        let ending = || Refusal::Failed("ambit-agent is ending".to_owned());
+        self.inputs.send(Input::Request(id, event, sender)).await.map_err(|_| ending())?;
+        match timeout(patience, &mut reply).await {
+            Ok(reply) => reply.map_err(|_| ending())?.map_err(Refusal::Failed),
             Err(_) => {
                 let give_up = Input::Event(Event::GiveUp(id));
-                self.inputs.send(give_up).await.map_err(|_| ending(()))?;
-                reply.await.map_err(|_| ending(()))?
+                self.inputs.send(give_up).await.map_err(|_| ending())?;
+                reply.await.map_err(|_| ending())?.map_err(Refusal::Pending)
             }
         }
     }
 
-    async fn addition(&self, id: u64, spec: PodSpec) -> Result<Event<ambit_net::NetNs>, String> {
+    async fn addition(
+        &self,
+        id: RequestId,
+        spec: PodSpec,
+    ) -> Result<Event<ambit_net::NetNs>, String> {
         let defaults = self.defaults.clone();
         let opened = tokio::task::spawn_blocking(move || Pod::open(spec, &defaults)).await;
         let (pod, netns) = opened

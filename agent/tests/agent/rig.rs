@@ -64,7 +64,7 @@ impl Home {
         self.0.path().join("ztunnel/ztunnel.sock")
     }
 
-    fn command(&self, env: &[(&str, &str)]) -> Command {
+    pub(crate) fn command(&self, env: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ambit-agent"));
         command
             .env("CNI_AGENT_RUN_DIR", self.run_dir())
@@ -88,7 +88,15 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) async fn start(home: &Home, env: &[(&str, &str)]) -> Self {
-        let mut child = home.command(env).spawn().unwrap();
+        Self::begin(home, home.command(env).spawn().unwrap()).await
+    }
+
+    /// Starts an agent on the network of another node.
+    pub(crate) async fn start_in(home: &Home, env: &[(&str, &str)], node: &NetNs) -> Self {
+        Self::begin(home, node.enter(|| home.command(env).spawn().unwrap()).unwrap()).await
+    }
+
+    async fn begin(home: &Home, mut child: Child) -> Self {
         let log = Arc::new(Mutex::new(Vec::new()));
         for stream in [
             Box::new(child.stdout.take().unwrap()) as Box<dyn Read + Send>,
@@ -150,6 +158,17 @@ impl Agent {
     pub(crate) fn remove(&self, uid: &str) -> JoinHandle<Result<(), ControlError>> {
         let (run_dir, uid) = (self.run_dir.clone(), uid.to_owned());
         tokio::spawn(async move { ControlClient::connect(&run_dir).await?.remove(&uid).await })
+    }
+
+    /// The answer to a GET, with its head, of an agent on the network of another node.
+    pub(crate) fn get_in(&self, node: &NetNs, path: &str) -> String {
+        let mut stream =
+            node.enter(|| std::net::TcpStream::connect(("127.0.0.1", self.port)).unwrap()).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// The answer to a GET, with its head.

@@ -94,7 +94,7 @@ fn present(netns: &Netns, family: Family) -> Result<Present, Error> {
     Ok(Present::parse(&netns.run(save(family), &[], "")?))
 }
 
-fn save(family: Family) -> Program {
+pub(crate) fn save(family: Family) -> Program {
     let name = match family {
         Family::V4 => "iptables-save",
         Family::V6 => "ip6tables-save",
@@ -102,7 +102,7 @@ fn save(family: Family) -> Program {
     Program { name, package: "iptables", alternative: ALTERNATIVE }
 }
 
-fn restore(family: Family) -> Program {
+pub(crate) fn restore(family: Family) -> Program {
     let name = match family {
         Family::V4 => "iptables-restore",
         Family::V6 => "ip6tables-restore",

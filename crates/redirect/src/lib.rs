@@ -11,6 +11,7 @@ mod backend;
 mod capture;
 mod drift;
 mod error;
+mod host;
 mod iptables;
 mod nft;
 mod reference;
@@ -27,6 +28,7 @@ pub use capture::{
 };
 pub use drift::{Change, Drift};
 pub use error::Error;
+pub use host::HostProbes;
 pub use rules::{Chain, Family, Match, Rule, RuleSet, Table, Verdict, rules};
 
 use run::Netns;
@@ -76,6 +78,23 @@ pub fn remove(netns: impl AsFd) -> Result<(), Error> {
         }
         routes::remove(netns)
     })
+}
+
+/// Makes the node (the namespace of its kubelet) exempt the probes of `probes` from capture, and no others. Applying
+/// again changes nothing. Rules of the *other* back end are left alone: [`remove_host`] first when changing it.
+///
+/// # Errors
+/// As for [`apply`]; each family's rules are then as they were.
+pub fn apply_host(netns: impl AsFd, probes: &HostProbes, backend: Backend) -> Result<(), Error> {
+    Netns::enter(netns.as_fd(), |netns| host::apply(netns, probes, backend))
+}
+
+/// Takes out everything that [`apply_host`] puts in, by either back end. Removing again changes nothing.
+///
+/// # Errors
+/// As for [`apply`]; a back end whose program is not installed is passed over.
+pub fn remove_host(netns: impl AsFd) -> Result<(), Error> {
+    Netns::enter(netns.as_fd(), host::remove)
 }
 
 #[cfg(test)]

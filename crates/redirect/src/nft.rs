@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::rules::{Chain, Family, Match, Rule, RuleSet, Table, Verdict};
 use crate::run::{Netns, Program};
 
-const NFT: Program =
+pub(crate) const NFT: Program =
     Program { name: "nft", package: "nftables", alternative: ", or choose the iptables back end" };
 
 /// Replaces our tables by those of `rules`, in one transaction.

@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::run::Netns;
-use crate::{Backend, Capture, Change, PACKET_MARK, PROBE_V4, PROBE_V6, apply, remove, verify};
+use crate::{
+    Backend, Capture, Change, HostProbes, PACKET_MARK, PROBE_V4, PROBE_V6, apply, apply_host,
+    remove, remove_host, verify,
+};
 
 const BACKENDS: [Backend; 2] = [Backend::Nftables, Backend::Iptables];
 const POD: [&str; 2] = ["10.9.0.2", "fd00:9::2"];
@@ -383,4 +386,39 @@ fn bound<T>(bind: impl Fn() -> std::io::Result<T>) -> T {
 
 fn bracketed(ip: &str) -> String {
     if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() }
+}
+
+#[test]
+fn probes_of_the_node_reach_a_captured_pod_and_nothing_else_does() {
+    let Some((pod, node)) = Namespace::pair() else { return };
+    for backend in BACKENDS {
+        apply(&pod.0, &Capture::default(), backend).unwrap();
+        for (pod_ip, probe) in POD.into_iter().zip([IpAddr::from(PROBE_V4), PROBE_V6.into()]) {
+            let pod_ip: IpAddr = pod_ip.parse().unwrap();
+            let server = pod.inside(|| TcpListener::bind((pod_ip, 0)).unwrap());
+            let address = server.local_addr().unwrap();
+            let connect =
+                || node.inside(|| TcpStream::connect_timeout(&address, Duration::from_secs(2)));
+            // Nobody listens on the port that captured connections are led to.
+            assert_eq!(connect().unwrap_err().kind(), ErrorKind::ConnectionRefused, "{backend:?}");
+
+            let pods = [(pod_ip, "uid".to_owned())].into();
+            let user = nix::unistd::geteuid().as_raw();
+            let probes = HostProbes { pods, kubelet_user: user, ipv6: true };
+            for _ in 0..2 {
+                apply_host(&node.0, &probes, backend).unwrap();
+            }
+            let _probing = connect().unwrap();
+            assert_eq!(server.accept().unwrap().1.ip(), probe, "{backend:?}");
+
+            apply_host(&node.0, &HostProbes { pods: [].into(), ..probes }, backend).unwrap();
+            assert_eq!(connect().unwrap_err().kind(), ErrorKind::ConnectionRefused, "{backend:?}");
+        }
+        for _ in 0..2 {
+            remove_host(&node.0).unwrap();
+        }
+        let left = node.run(&["nft list ruleset; iptables-save; ip6tables-save"]);
+        assert!(!left.contains("ISTIO_POSTRT") && !left.contains("istio-"), "{left}");
+        remove(&pod.0).unwrap();
+    }
 }

@@ -1,0 +1,81 @@
+//! Takes out of the node everything that agents have put into it.
+
+use std::path::Path;
+
+use ambit_net::NetNs;
+use anyhow::Context;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+
+use crate::capture::{Capturer, choose};
+use crate::config::Config;
+use crate::install::Installer;
+use crate::kubernetes::view::REDIRECTION;
+use crate::pod::PodSpec;
+use crate::probes::Probes;
+use crate::run_dir::RunDir;
+
+/// Takes out the CNI plugin and what belongs to it, the rules of all captured pods, and the node's own. Pods go on
+/// without the mesh. Annotations are removed as far as the API server can be asked.
+///
+/// # Errors
+/// An agent still runs, which would put everything in again; or what cannot be taken out, after all that can.
+pub async fn uninstall(config: Config) -> anyhow::Result<()> {
+    let node = NetNs::current().context("reading the own network namespace: mount /proc")?;
+    let run_dir = RunDir::open(&config.run_dir)?;
+    let kubernetes = config.kubernetes.as_ref();
+    if let Some(install) = kubernetes.and_then(|kubernetes| kubernetes.install.clone()) {
+        Installer::new(install).uninstall().context("taking the CNI plugin out")?;
+    }
+    let capturer = Capturer::new(choose(config.backend)?, run_dir);
+    let client = match kubernetes {
+        Some(_) => Client::try_default().await.ok(),
+        None => None,
+    };
+    let mut left = 0;
+    for record in capturer.remembered().context("reading the records of captured pods")? {
+        let pod = &record.pod;
+        match release(&capturer, pod, |netns| record.is_of(netns.id())) {
+            Ok(()) => {
+                capturer.forget(&pod.uid);
+                tracing::info!(uid = pod.uid, "pod let go");
+            }
+            Err(problem) => {
+                left += 1;
+                tracing::warn!(uid = pod.uid, problem, "rules cannot be taken out");
+            }
+        }
+        if let Some(client) = &client {
+            remove_annotation(client, pod).await;
+        }
+    }
+    Probes::remove(&node, Path::new(&config.run_dir))
+        .map_err(|problem| anyhow::anyhow!("the node's rules for health probes: {problem}"))?;
+    anyhow::ensure!(left == 0, "{left} pods are still captured: see above, then run this again");
+    Ok(())
+}
+
+fn release(
+    capturer: &Capturer,
+    pod: &PodSpec,
+    is_its: impl Fn(&NetNs) -> bool,
+) -> Result<(), String> {
+    match NetNs::open(&pod.netns) {
+        Ok(netns) if is_its(&netns) => capturer.release(&pod.uid, &netns),
+        // With its namespace, its rules are gone.
+        _ => Ok(()),
+    }
+}
+
+async fn remove_annotation(client: &Client, pod: &PodSpec) {
+    let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
+    let patch = serde_json::json!({
+        "metadata": { "uid": pod.uid, "annotations": { REDIRECTION: null } },
+    });
+    match api.patch_status(&pod.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+        Err(error) => tracing::warn!(uid = pod.uid, %error, "the annotation cannot be removed"),
+    }
+}
