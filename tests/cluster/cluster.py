@@ -46,8 +46,6 @@ def up(layout, options):
         host.claim(layout)
         machine.join_starters(layout)
         start.control(layout)
-        if options.netpol:
-            api.kubectl(layout, "apply", "-f", HERE / "manifests/netpol.yaml")
         start.nodes(layout, range(1, options.nodes + 1), options)
         start.dns(layout)
         start.wait_for_images(layout)

@@ -31,9 +31,11 @@ def check_ours(layout):
 
 def claim(layout):
     """Takes the cluster's index: a bridge that carries the state directory's name. Its traffic is forwarded."""
-    made = [place for place in PLACES if make_directories(place)]
-    record = {"forwarding": FORWARDING.read_text().strip(), "made": made}
+    missing = [place for place in PLACES if not Path(place).exists()]
+    record = {"forwarding": FORWARDING.read_text().strip(), "made": missing}
     (layout.state / RECORD).write_text(json.dumps(record))
+    for place in missing:
+        Path(place).mkdir(parents=True, exist_ok=True)
     run("ip", "link", "add", layout.bridge, "type", "bridge")
     run("ip", "link", "set", layout.bridge, "alias", layout.state)
     run("ip", "address", "add", f"{layout.host_ip}/24", "dev", layout.bridge)
@@ -69,13 +71,6 @@ def other_records():
     """The records of the clusters whose bridges are there."""
     records = [Path((device / "ifalias").read_text().strip(), RECORD) for device in DEVICES.glob("ambit[0-9]")]
     return [record for record in records if record.exists()]
-
-
-def make_directories(place):
-    """Makes a directory that nodes will cover; tells whether it was missing."""
-    missing = not Path(place).exists()
-    Path(place).mkdir(parents=True, exist_ok=True)
-    return missing
 
 
 def remove_empty(place):

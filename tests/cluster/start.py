@@ -30,6 +30,8 @@ def control(layout):
 
 def nodes(layout, numbers, options):
     """Starts nodes beside those that there are, and waits until they are Ready."""
+    if options.netpol:
+        api.kubectl(layout, "apply", "-f", HERE / "manifests/netpol.yaml")
     objects = [node_object(layout, number) for number in numbers]
     api.kubectl(layout, "apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
     with ThreadPoolExecutor() as pool:
@@ -76,6 +78,7 @@ def add_routes(layout):
 
 
 def dns(layout):
+    """CoreDNS, as a Deployment."""
     manifest = (HERE / "manifests/coredns.yaml").read_text()
     manifest = manifest.replace("@DNS@", layout.dns_ip).replace("@DOMAIN@", DOMAIN)
     api.kubectl(layout, "apply", "-f", "-", text=manifest)
