@@ -8,11 +8,11 @@ use ambit_model::Str;
 use parking_lot::RwLock;
 
 use crate::watch::kinds::Pod;
-use crate::watch::{Change, Kind, Object};
+use crate::watch::{Change, Key, Kind, Object};
 
 /// The pods that are there. Clones share them.
 #[derive(Clone, Default)]
-pub struct Pods(Arc<RwLock<HashMap<(Str, Str), Arc<Pod>>>>);
+pub struct Pods(Arc<RwLock<HashMap<Key, Arc<Pod>>>>);
 
 // === impl Pods ===
 
@@ -21,17 +21,16 @@ impl Pods {
     pub fn apply(&self, changes: &[Change]) {
         let mut pods = self.0.write();
         for change in changes.iter().filter(|change| change.key.kind == Kind::Pod) {
-            let name = (change.key.namespace.clone(), change.key.name.clone());
             match &change.object {
-                Some(Object::Pod(pod)) => pods.insert(name, pod.clone()),
-                _ => pods.remove(&name),
+                Some(Object::Pod(pod)) => pods.insert(change.key.clone(), pod.clone()),
+                _ => pods.remove(&change.key),
             };
         }
     }
 
     /// The pod of this name.
     pub fn find(&self, namespace: &Str, name: &Str) -> Option<Arc<Pod>> {
-        self.0.read().get(&(namespace.clone(), name.clone())).cloned()
+        self.0.read().get(&Key::new(Kind::Pod, namespace.clone(), name.clone())).cloned()
     }
 }
 

@@ -115,11 +115,10 @@ impl Known {
     fn applied(&mut self, read: Read, changes: &mut Vec<Change>) -> bool {
         let Read { key, object, mut problems } = read;
         match object {
+            Some(object) if self.objects.get(&key) == Some(&object) => {}
             Some(object) => {
-                if self.objects.get(&key) != Some(&object) {
-                    self.objects.insert(key.clone(), object.clone());
-                    changes.push(Change { key: key.clone(), object: Some(object) });
-                }
+                self.objects.insert(key.clone(), object.clone());
+                changes.push(Change { key: key.clone(), object: Some(object) });
             }
             None if self.objects.contains_key(&key) && !problems.is_empty() => {
                 problems.push(Problem::new("", "its last good version stays in force"));
