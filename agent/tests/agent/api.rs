@@ -25,7 +25,8 @@ type Body = BoxBody<Bytes, Infallible>;
 struct Store {
     objects: BTreeMap<String, Value>,
     watches: Vec<(&'static str, UnboundedSender<String>)>,
-    version: u64,
+    /// Every event so far, the first of version 1: a watch begins where its list ended.
+    events: Vec<(&'static str, String)>,
 }
 
 /// A server on the loopback of a node.
@@ -119,9 +120,9 @@ impl Store {
     }
 
     fn announce(&mut self, kind: &'static str, what: &str, mut object: Value) {
-        self.version += 1;
-        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        object["metadata"]["resourceVersion"] = json!((self.events.len() + 1).to_string());
         let line = format!("{}\n", json!({"type": what, "object": object}));
+        self.events.push((kind, line.clone()));
         self.watches.retain(|(of, watch)| *of != kind || watch.send(line.clone()).is_ok());
     }
 }
@@ -176,6 +177,11 @@ fn patch(store: &mut Store, name: &str, patch: &[u8]) -> Response<Body> {
 fn list_or_watch(store: &mut Store, kind: &'static str, query: &str) -> Response<Body> {
     if query.contains("watch=") {
         let (sender, lines) = unbounded_channel();
+        let version = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
+        let version: usize = version.unwrap().parse().unwrap();
+        for (_, line) in store.events.iter().skip(version).filter(|(of, _)| *of == kind) {
+            sender.send(line.clone()).unwrap();
+        }
         store.watches.push((kind, sender));
         let lines = stream::unfold(lines, |mut lines: UnboundedReceiver<String>| async {
             let line = lines.recv().await?;
@@ -190,7 +196,7 @@ fn list_or_watch(store: &mut Store, kind: &'static str, query: &str) -> Response
         .filter(|(path, _)| path.starts_with(&prefix))
         .map(|(_, object)| object)
         .collect();
-    let version = store.version.to_string();
+    let version = store.events.len().to_string();
     let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": version}, "items": items});
     whole(StatusCode::OK, &list)
 }

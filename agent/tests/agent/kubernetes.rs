@@ -11,8 +11,6 @@ use serde_json::{Value, json};
 use crate::api::Api;
 use crate::rig::{Agent, Home, Pod, Ztunnel, eventually, privileged};
 
-const UID: &str = "0fe83b4c-1b66-4f43-8bb4-2b9f1e0e5a11";
-
 /// A node with an API server and an agent.
 struct Node {
     netns: NetNs,
@@ -149,6 +147,8 @@ impl Drop for Process {
 
 #[tokio::test]
 async fn running_pods_follow_their_labels() {
+    // A process list is the whole machine's, so each test has a UID of its own.
+    const UID: &str = "0fe83b4c-1b66-4f43-8bb4-2b9f1e0e5a11";
     if !privileged() {
         return;
     }
@@ -200,6 +200,8 @@ async fn running_pods_follow_their_labels() {
 
 #[tokio::test]
 async fn a_new_pod_waits_for_its_capture() {
+    // A process list is the whole machine's, so each test has a UID of its own.
+    const UID: &str = "0fe83b4c-1b66-4f43-8bb4-2b9f1e0e5a12";
     if !privileged() {
         return;
     }
@@ -248,6 +250,8 @@ async fn a_new_pod_waits_for_its_capture() {
 
 #[tokio::test]
 async fn uninstalling_leaves_nothing() {
+    // A process list is the whole machine's, so each test has a UID of its own.
+    const UID: &str = "0fe83b4c-1b66-4f43-8bb4-2b9f1e0e5a13";
     if !privileged() {
         return;
     }
