@@ -169,8 +169,10 @@ impl Controller {
     /// # Errors
     /// A socket cannot be served.
     pub async fn run(self, mut shutdown: Shutdown, logs: LogHandle) -> Result<(), StartError> {
-        let status = HttpServer::new("status", self.status, self.admin.status());
-        status.map_err(StartError::Serve)?.serve(&self.drain);
+        if !self.status.is_empty() {
+            let status = HttpServer::new("status", self.status, self.admin.status());
+            status.map_err(StartError::Serve)?.serve(&self.drain);
+        }
         let router = endpoints::admin(self.admin.router(), logs, shutdown.trigger());
         let server = HttpServer::new("admin", self.listeners, router).map_err(StartError::Serve)?;
         let address = self.listener.address().map_err(StartError::Serve)?;
