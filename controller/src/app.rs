@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
 
 use crate::admin::Admin;
-use crate::cluster::ClusterError;
+use crate::cluster::{ClusterError, Election};
 use crate::config::Config;
 use crate::diagnostics::Diagnostics;
 use crate::index::Index;
@@ -38,6 +38,7 @@ pub struct Controller {
     services: Services,
     source: Source,
     keepers: Vec<BoxFuture<'static, ()>>,
+    election: Option<Election>,
     admin: Admin,
     listeners: Vec<TcpListener>,
     status: Vec<TcpListener>,
@@ -89,7 +90,8 @@ impl Controller {
         let listeners = bind_loopback(config.admin_port).map_err(StartError::Admin)?;
         let foundation =
             Foundation::lay(config.source, config.server_names, &metrics, &mut registry).await?;
-        let Foundation { origin, first, tokens, pods, authority, keepers, status } = foundation;
+        let Foundation { origin, first, tokens, pods, authority, keepers, election, status } =
+            foundation;
         let security =
             if config.plaintext { Security::Plaintext } else { Security::Tls(authority.clone()) };
         let listener = Listener::bind(config.listen, security).await?;
@@ -133,7 +135,7 @@ impl Controller {
             registry: Arc::new(registry),
         };
         let services = Services::new(discovery, certificates);
-        Ok(Self { listener, services, source, keepers, admin, listeners, status, drain })
+        Ok(Self { listener, services, source, keepers, election, admin, listeners, status, drain })
     }
 
     /// Where xDS and certificates are served.
@@ -167,14 +169,19 @@ impl Controller {
     /// # Errors
     /// A socket cannot be served.
     pub async fn run(self, mut shutdown: Shutdown, logs: LogHandle) -> Result<(), StartError> {
-        let status = HttpServer::new("status", self.status, self.admin.status());
-        status.map_err(StartError::Serve)?.serve(&self.drain);
+        if !self.status.is_empty() {
+            let status = HttpServer::new("status", self.status, self.admin.status());
+            status.map_err(StartError::Serve)?.serve(&self.drain);
+        }
         let router = endpoints::admin(self.admin.router(), logs, shutdown.trigger());
         let server = HttpServer::new("admin", self.listeners, router).map_err(StartError::Serve)?;
         let address = self.listener.address().map_err(StartError::Serve)?;
         tracing::info!(%address, "serving xDS and certificates");
         server.serve(&self.drain);
         self.drain.spawn(self.listener.serve(self.services, self.drain.clone()));
+        if let Some(election) = self.election {
+            self.drain.spawn(election.run(self.drain.closing.clone()));
+        }
         let mut tasks = vec![tokio::spawn(self.source.follow())];
         tasks.extend(self.keepers.into_iter().map(tokio::spawn));
         let reason = shutdown.wait().await;

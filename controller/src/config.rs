@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{ArgGroup, Parser};
 
 use crate::index::Settings;
 
@@ -14,16 +14,16 @@ mod names;
 pub use cluster::{ClusterArgs, ClusterSource};
 use names::{is_domain, is_label, server_names};
 
-/// Watches a directory of Kubernetes objects and serves workloads, policies and certificates to node proxies.
+/// Watches Kubernetes objects, in a directory or a cluster, and serves workloads, policies and certificates to node proxies.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "controller", version)]
+#[command(group(ArgGroup::new("source").required(true).args(["from_dir", "kubernetes"])))]
 pub struct Args {
     /// Directory of Kubernetes YAML (*.yaml, *.yml, *.json; subdirectories one level deep).
-    #[arg(long, value_name = "DIR", required_unless_present = "kubernetes")]
-    #[arg(requires = "node_tokens", requires = "ca_dir")]
+    #[arg(long, value_name = "DIR", requires = "node_tokens", requires = "ca_dir")]
     from_dir: Option<PathBuf>,
     /// Follow the objects of a cluster instead: that of the pod it runs in, or else that of KUBECONFIG.
-    #[arg(long, conflicts_with = "from_dir")]
+    #[arg(long)]
     kubernetes: bool,
     /// Address of xDS and of the certificate service [default: 127.0.0.1:15012, with --kubernetes [::]:15012].
     #[arg(long, value_name = "ADDR:PORT")]

@@ -26,6 +26,8 @@ pub(super) struct Foundation {
     pub(super) authority: Arc<Authority>,
     /// What runs as long as the process.
     pub(super) keepers: Vec<BoxFuture<'static, ()>>,
+    /// Who of several replicas writes.
+    pub(super) election: Option<Election>,
     /// Where metrics and readiness are served to others.
     pub(super) status: Vec<TcpListener>,
 }
@@ -67,6 +69,7 @@ impl Foundation {
             pods: Pods::default(),
             authority,
             keepers: vec![keeper],
+            election: None,
             status: Vec::new(),
         })
     }
@@ -93,9 +96,9 @@ impl Foundation {
             pods,
             keepers: vec![
                 secrets.keep(authority.clone(), metrics.clone()).boxed(),
-                election.run().boxed(),
                 copies.run().boxed(),
             ],
+            election: Some(election),
             authority,
             status,
         })

@@ -15,6 +15,7 @@ use kube::core::ObjectMeta;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::FIELD_MANAGER;
 use crate::serve::Metrics;
@@ -66,8 +67,23 @@ impl Election {
         self.leads.subscribe()
     }
 
-    /// Takes part, for ever.
-    pub async fn run(self) {
+    /// Takes part until `closing`; gives up the Lease at the end, so that another replica need not wait for it to run
+    /// out.
+    pub async fn run(self, closing: CancellationToken) {
+        tokio::select! {
+            () = self.take_part() => {}
+            () = closing.cancelled() => {}
+        }
+        if *self.leads.borrow() {
+            self.lead(false);
+            // It runs out by itself where that fails.
+            if let Ok(Err(error)) = tokio::time::timeout(TIMEOUT, self.give_up()).await {
+                tracing::debug!(%error, "the lease was not given up");
+            }
+        }
+    }
+
+    async fn take_part(&self) {
         let mut observed = Observed::default();
         let mut renewed = Instant::now();
         let mut complaint = String::new();
@@ -123,6 +139,19 @@ impl Election {
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    async fn give_up(&self) -> kube::Result<()> {
+        let LeaseSettings { name, identity, .. } = &self.settings;
+        let Some(mut lease) = self.leases.get_opt(name).await? else { return Ok(()) };
+        let held =
+            lease.spec.as_mut().filter(|spec| spec.holder_identity.as_ref() == Some(identity));
+        let Some(spec) = held else { return Ok(()) };
+        spec.holder_identity = None;
+        let parameters =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), dry_run: false };
+        self.leases.replace(name, &parameters, &lease).await?;
+        Ok(())
     }
 
     fn spec(&self, old: Option<LeaseSpec>, taken: bool) -> LeaseSpec {

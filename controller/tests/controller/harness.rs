@@ -109,6 +109,8 @@ pub(crate) struct Running {
     pub(crate) files: Files,
     pub(crate) address: SocketAddr,
     admin: SocketAddr,
+    /// Where metrics and readiness are, in a cluster.
+    pub(crate) status: Option<SocketAddr>,
     shutdown: ShutdownTrigger,
     task: JoinHandle<()>,
 }
@@ -128,10 +130,11 @@ impl Running {
         let controller = Controller::start(config).await.expect("a controller");
         let address = controller.address().expect("an address");
         let admin = controller.admin_address().expect("an address");
+        let status = controller.status_address().ok();
         let task = tokio::spawn(async move {
             controller.run(shutdown, logs()).await.expect("a good end");
         });
-        Self { files, address, admin, shutdown: trigger, task }
+        Self { files, address, admin, status, shutdown: trigger, task }
     }
 
     /// Ends the controller and hands back its files.
@@ -143,7 +146,11 @@ impl Running {
 
     /// The body of an admin page.
     pub(crate) async fn get(&self, path: &str) -> String {
-        let mut socket = TcpStream::connect(self.admin).await.expect("the admin port");
+        self.get_at(self.admin, path).await
+    }
+
+    pub(crate) async fn get_at(&self, address: SocketAddr, path: &str) -> String {
+        let mut socket = TcpStream::connect(address).await.expect("the port");
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).await.expect("sent");
         let mut answer = String::new();

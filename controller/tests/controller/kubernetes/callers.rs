@@ -87,6 +87,12 @@ async fn a_token_counts_while_its_pod_is_there() {
 async fn a_proxy_is_told_what_happens_in_the_cluster() {
     let api = mesh().await;
     let controller = controller(&api, "one").await;
+    let port = controller.status.expect("a port").port();
+    let status = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let get = async |path: &'static str| controller.get_at(status, path).await;
+    eventually(|| async { get("/healthz/ready").await.starts_with("ready") }).await;
+    assert!(get("/metrics").await.contains("ambit_controller_is_leader 1"));
+    assert!(!get("/debug/objects").await.contains("generation"), "not for everybody");
     let mut proxy = controller.proxy_with("token-of-zt-a", Held::default());
     let first = proxy.synced().await;
     assert!(first.contains(&"+Kubernetes//Pod/shop/web".to_owned()), "{first:?}");

@@ -32,10 +32,19 @@ async fn replicas_share_one_authority_and_one_of_them_writes() {
         replica.metric("ambit_controller_is_leader").await
     };
     assert_eq!(leads(&one).await + leads(&two).await, 1.0);
-    let lease = api.get("apis/coordination.k8s.io/v1/leases", "istio-system", "ambit-controller");
-    let holder = lease.expect("a lease")["spec"]["holderIdentity"].clone();
-    let expected = if leads(&one).await > 0.0 { "one" } else { "two" };
-    assert_eq!(holder, expected);
+    let holder = || {
+        let lease =
+            api.get("apis/coordination.k8s.io/v1/leases", "istio-system", "ambit-controller");
+        lease.expect("a lease")["spec"]["holderIdentity"].clone()
+    };
+    let (first, second, name) =
+        if leads(&one).await > 0.0 { (one, two, "one") } else { (two, one, "two") };
+    assert_eq!(holder(), name);
+
+    // Who ends gives way at once.
+    first.stop().await;
+    assert_eq!(holder(), serde_json::Value::Null);
+    eventually(|| async { leads(&second).await > 0.0 }).await;
 }
 
 #[tokio::test]

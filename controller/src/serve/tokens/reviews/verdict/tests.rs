@@ -66,7 +66,7 @@ fn only_tokens_of_pods_for_our_audience_count() {
 fn a_token_dies_with_its_pod() {
     let trusted = BTreeSet::from(["istio-system/ztunnel".parse().unwrap()]);
     let new = review(|_| ()).unwrap();
-    let old = review(|s| s["user"]["extra"][NODE_NAME] = Value::Null).unwrap();
+    let old = review(|s| s["user"]["extra"][NODE_NAME] = json!([])).unwrap();
     for bearer in [&new, &old] {
         let good = pod("u-1", "ztunnel", "node-a");
         let caller = caller(bearer, Some(&good), &trusted).unwrap();
