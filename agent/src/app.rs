@@ -70,7 +70,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let places = Places::default();
     restore(&capturer, &defaults, &inputs, &places).await?;
     if let Some(kubernetes) = &config.kubernetes {
-        let node = Node { netns: own_netns, backend, places, requests };
+        let starting = ready.register("kubernetes");
+        let node = Node { netns: own_netns, backend, places, requests, starting };
         start_kubernetes(&config, kubernetes, node, &metrics).await?;
     }
     endpoints.serve(&http);

@@ -6,9 +6,9 @@
 pub(crate) mod conflist;
 pub(crate) mod kubeconfig;
 
-use std::fs::{self, Permissions};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -259,7 +259,10 @@ fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(PLUGIN);
     let new = path.with_file_name(format!(".{name}.new"));
     let write = || {
-        fs::write(&new, content)?;
+        // Readable for nobody else from the beginning: one of them is a credential.
+        let mut options = OpenOptions::new();
+        let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+        file.write_all(content)?;
         fs::set_permissions(&new, Permissions::from_mode(mode))?;
         fs::rename(&new, path)
     };

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ambit_lifecycle::ReadyTask;
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::core::PartialObjectMeta;
@@ -43,6 +44,8 @@ pub(crate) struct Source {
     workers: HashMap<String, watch::Sender<Want>>,
     /// The namespaces with pods in the mesh, for the CNI plugin; `None` until they are known.
     namespaces: watch::Sender<Option<Vec<String>>>,
+    /// Held until all pods and namespaces are known.
+    starting: Option<ReadyTask>,
 }
 
 /// One event of either watch.
@@ -68,13 +71,16 @@ impl Known {
 // === impl Source ===
 
 impl Source {
-    /// Pods are handled by `hands`; `namespaces` is told which ones have pods in the mesh, once all are known.
+    /// Pods are handled by `hands`; `namespaces` is told which ones have pods in the mesh, once all are known, when
+    /// `starting` ends too.
     pub(crate) fn new(
         known: Known,
         hands: Arc<Hands>,
         namespaces: watch::Sender<Option<Vec<String>>>,
+        starting: ReadyTask,
     ) -> Self {
-        Self { known, hands, told: BTreeMap::new(), workers: HashMap::new(), namespaces }
+        let (told, workers) = (BTreeMap::new(), HashMap::new());
+        Self { known, hands, told, workers, namespaces, starting: Some(starting) }
     }
 
     /// Follows the API server for ever. While it is away, what was known last stays in force.
@@ -145,6 +151,7 @@ impl Source {
             }
         }
         self.told = wants;
+        self.starting = None;
     }
 
     fn tell(&mut self, uid: &str, want: Want) {

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ambit_lifecycle::ReadyTask;
 use ambit_net::NetNs;
 use ambit_redirect::Backend;
 use anyhow::Context;
@@ -32,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) places: Places,
     /// Who captures pods.
     pub(crate) requests: Arc<Requests>,
+    /// Held until all pods and namespaces are known.
+    pub(crate) starting: ReadyTask,
 }
 
 /// Starts to follow the API server, to answer CNI plugins, and to keep ours installed. None of it ends by itself, and
@@ -71,7 +74,7 @@ pub(crate) async fn start(
     };
     let plugins = PluginServer::bind(&config.run_dir, desk).context("socket for CNI plugins")?;
     let (names, namespaces) = watch::channel(None);
-    let (source, name) = (Source::new(known, hands, names), kubernetes.node.clone());
+    let (source, name) = (Source::new(known, hands, names, node.starting), kubernetes.node.clone());
     tokio::spawn(async move { source.run(client, &name).await });
     tokio::spawn(plugins.serve());
     tokio::spawn(refresh(probes, config.verify_interval));

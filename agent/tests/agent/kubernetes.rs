@@ -267,6 +267,7 @@ async fn uninstalling_leaves_nothing() {
     assert!(plugin.0, "{}", plugin.1);
     node.redirection("shop/cart", Some("enabled")).await;
     agent.wait_for_log("CNI plugin installed").await;
+    assert!(agent.get_in(&node.netns, "/readyz").contains("200 OK"));
     let metrics = || agent.get_in(&node.netns, "/metrics");
     eventually("the metric", async || metrics().contains("ambit_agent_cni_installed 1")).await;
     agent.terminate().await;
