@@ -39,12 +39,15 @@ impl Source {
         let changes = update.changes.len();
         self.pods.apply(&update.changes);
         let changed = self.index.apply(update.changes);
-        let first = self.starting.take().is_some();
-        if changed || first {
+        let starting = self.starting.take();
+        if changed || starting.is_some() {
             let snapshot = self.index.snapshot().clone();
             let generation = self.publisher.publish(snapshot, seen);
             self.clients.published(generation, seen);
             tracing::info!(changes, generation, "published");
+        }
+        if let Some(starting) = starting {
+            starting.done();
         }
         let remarks = remarks(&update.reports, &self.origin, &self.index);
         self.metrics.objects_refused(remarks.len());
