@@ -104,6 +104,9 @@ pub(crate) fn title(object: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
 
     fn settings(namespace: &str, registry: Option<&str>, tag: Option<&str>) -> Settings {
@@ -133,6 +136,21 @@ mod tests {
         let text = serde_json::to_string(&objects).unwrap();
         assert!(!text.contains(NAMESPACE), "{text}");
         assert!(images(&objects).contains(&"registry.example/ambit/ztunnel:1.2"));
+    }
+
+    #[test]
+    fn kustomize_and_helm_take_the_same_files() {
+        let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
+        let text = fs::read_to_string(manifests.join("kustomization.yaml")).unwrap();
+        let kustomization: Value = serde_saphyr::from_str(&text).unwrap();
+        let files = FILES.map(|(name, _)| format!("helm/files/{name}"));
+        assert_eq!(kustomization["resources"], json!(files));
+        let mut present: Vec<String> = fs::read_dir(manifests.join("helm/files"))
+            .unwrap()
+            .map(|entry| format!("helm/files/{}", entry.unwrap().file_name().display()))
+            .collect();
+        present.sort();
+        assert_eq!(present, files);
     }
 
     #[test]

@@ -71,6 +71,11 @@ impl Kubernetes {
                 let Ok(event) = self.events.try_recv() else { break };
                 news |= self.known.take(event, &mut update.changes);
             }
+            if !self.known.is_complete() && news {
+                for report in self.known.missing_rights() {
+                    tracing::error!("{report}; nothing is published before that");
+                }
+            }
             if self.known.is_complete() && (news || !update.changes.is_empty()) {
                 update.reports = self.known.reports();
                 return update;

@@ -54,7 +54,13 @@ impl Known {
         }
     }
 
-    /// Whether every kind has been listed, or is known to be out of reach for lack of its CRD or of a right.
+    /// Rights that are missing and without which nothing can be published.
+    pub(super) fn missing_rights(&self) -> Vec<Report> {
+        let missing = |kind: &&Kind| self.troubles.get(kind) == Some(&Trouble::Forbidden);
+        self.awaited.iter().filter(missing).map(|kind| Trouble::Forbidden.report(*kind)).collect()
+    }
+
+    /// Whether every kind has been listed, or the state may do without it.
     pub(super) fn is_complete(&self) -> bool {
         self.awaited.is_empty()
     }
@@ -70,7 +76,7 @@ impl Known {
             Event::Applied(read) => self.applied(read, changes),
             Event::Gone(key) => self.gone(key, changes),
             Event::Troubled(kind, trouble) => {
-                let settled = trouble.settles() && self.awaited.remove(&kind);
+                let settled = trouble.settles(kind) && self.awaited.remove(&kind);
                 let old = self.troubles.insert(kind, trouble);
                 settled || old.as_ref() != self.troubles.get(&kind)
             }

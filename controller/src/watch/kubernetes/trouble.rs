@@ -34,9 +34,16 @@ struct Labels {
 // === impl Trouble ===
 
 impl Trouble {
-    /// Whether it is known now that there is nothing to be read of the kind.
-    pub(super) fn settles(&self) -> bool {
-        matches!(self, Self::Missing | Self::Forbidden)
+    /// Whether the first state may do without `kind`: there is none of it, or, for lack of a right, none of a kind
+    /// that only adds to the mesh. Without its policies a mesh would be open, and without its pods empty.
+    pub(super) fn settles(&self, kind: Kind) -> bool {
+        match self {
+            Self::Missing => true,
+            Self::Forbidden => {
+                matches!(kind, Kind::Gateway | Kind::ServiceEntry | Kind::WorkloadEntry)
+            }
+            Self::Expired | Self::Unreachable(_) => false,
+        }
     }
 
     /// The value of the metric label `reason`.

@@ -90,8 +90,17 @@ async fn a_missing_crd_and_a_missing_right_concern_one_kind_each() {
     for path in &policies {
         api.fail(path, Some(Trouble::Missing));
     }
-    api.fail("api/v1/services", Some(Trouble::Forbidden));
-    api.apply(&[pod("a", "10.0.0.1", "node-a"), service("web", "10.1.0.1")].concat());
+    let entries = ["v1", "v1beta1"].map(|v| format!("apis/networking.istio.io/{v}/serviceentries"));
+    for path in &entries {
+        api.fail(path, Some(Trouble::Forbidden));
+    }
+    let entry = "---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: web, namespace: shop}
+spec: {hosts: [web.example], ports: [{number: 80, name: http}]}
+";
+    api.apply(&[pod("a", "10.0.0.1", "node-a"), entry.to_owned()].concat());
     let mut source = source(&api, &files).await;
 
     let first = soon(source.next()).await;
@@ -99,7 +108,10 @@ async fn a_missing_crd_and_a_missing_right_concern_one_kind_each() {
     let lines: Vec<String> = first.reports.iter().map(ToString::to_string).collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].contains("authorizationpolicies.security.istio.io"), "{lines:?}");
-    assert!(lines[1].contains(r#"resources: ["services"], verbs: ["list", "watch"]"#), "{lines:?}");
+    assert!(
+        lines[1].contains(r#"resources: ["serviceentries"], verbs: ["list", "watch"]"#),
+        "{lines:?}"
+    );
 
     // An older CRD, and the right: found without a restart.
     api.apply(
@@ -111,9 +123,11 @@ spec: {}
     );
     api.fail(&policies[1], None);
     assert_eq!(wait(&mut source, 1).await, ["+AuthorizationPolicy shop/p"]);
-    api.fail("api/v1/services", None);
+    for path in &entries {
+        api.fail(path, None);
+    }
     let all = reports(&mut source, "").await;
-    assert_eq!(changes(&all), ["+Service shop/web"]);
+    assert_eq!(changes(&all), ["+ServiceEntry shop/web"]);
 
     // A right that is taken away loses nothing.
     api.fail(PODS, Some(Trouble::Forbidden));

@@ -76,13 +76,14 @@ fn an_unusable_object_keeps_its_last_good_version_and_an_unusable_policy_closes(
 
 #[test]
 fn kinds_out_of_reach_do_not_hold_up_the_others_and_lose_nothing() {
-    let mut known = Known::new([Kind::Pod, Kind::Gateway, Kind::Node]);
+    let mut known = Known::new([Kind::Pod, Kind::Gateway, Kind::ServiceEntry]);
     take(&mut known, Event::Troubled(Kind::Gateway, Trouble::Missing));
     take(&mut known, Event::Listed(Kind::Pod, vec![pod("a", "10.0.0.1")]));
     let outage = || Trouble::Unreachable("connection refused".to_owned());
-    take(&mut known, Event::Troubled(Kind::Node, outage()));
-    assert!(!known.is_complete(), "nodes may be there");
-    assert_eq!(take(&mut known, Event::Troubled(Kind::Node, Trouble::Forbidden)), (vec![], true));
+    take(&mut known, Event::Troubled(Kind::ServiceEntry, outage()));
+    assert!(!known.is_complete(), "entries may be there");
+    let forbidden = Event::Troubled(Kind::ServiceEntry, Trouble::Forbidden);
+    assert_eq!(take(&mut known, forbidden), (vec![], true));
     assert!(known.is_complete());
 
     assert_eq!(take(&mut known, Event::Troubled(Kind::Pod, outage())), (vec![], true));
@@ -91,5 +92,17 @@ fn kinds_out_of_reach_do_not_hold_up_the_others_and_lose_nothing() {
     let reports = lines(&known);
     assert_eq!(reports.len(), 2, "{reports:?}");
     assert!(reports[0].contains("gateways.gateway.networking.k8s.io"), "{reports:?}");
-    assert!(reports[1].contains(r#"resources: ["nodes"]"#), "{reports:?}");
+    assert!(reports[1].contains(r#"resources: ["serviceentries"]"#), "{reports:?}");
+}
+
+#[test]
+fn nothing_is_complete_without_the_right_to_read_policies() {
+    for kind in [Kind::AuthorizationPolicy, Kind::PeerAuthentication, Kind::Namespace, Kind::Pod] {
+        let mut known = Known::new([kind]);
+        take(&mut known, Event::Troubled(kind, Trouble::Forbidden));
+        assert!(!known.is_complete(), "{kind:?}");
+        assert_eq!(known.missing_rights().len(), 1, "{kind:?}");
+        take(&mut known, Event::Listed(kind, vec![]));
+        assert!(known.is_complete() && known.missing_rights().is_empty(), "{kind:?}");
+    }
 }
