@@ -10,11 +10,11 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     && for name in ztunnel controller ambit-agent ambit; do cp "target/release/$name" /out/ || exit 1; done \
     && if [ -e target/release/ambit-cni ]; then cp target/release/ambit-cni /out/; fi
 
-FROM gcr.io/distroless/cc-debian12 AS ztunnel
+FROM debian:bookworm-slim AS ztunnel
 COPY --from=build /out/ztunnel /usr/local/bin/ztunnel
 ENTRYPOINT ["/usr/local/bin/ztunnel"]
 
-FROM gcr.io/distroless/cc-debian12 AS controller
+FROM debian:bookworm-slim AS controller
 COPY --from=build /out/controller /usr/local/bin/controller
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/controller"]
@@ -27,7 +27,7 @@ RUN apt-get update \
 COPY --from=build /out/ambit-agent /out/ambit-cn[i] /usr/local/bin/
 ENTRYPOINT ["/usr/local/bin/ambit-agent"]
 
-FROM gcr.io/distroless/cc-debian12 AS ambit
+FROM debian:bookworm-slim AS ambit
 COPY --from=build /out/ambit /usr/local/bin/ambit
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/ambit"]

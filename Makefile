@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BIN := target/release
 
-.PHONY: help demo build test check tests docs deny bench-quick images cluster cluster-down
+.PHONY: help demo build test check tests docs deny bench-quick images cluster cluster-down test-cluster
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -59,3 +59,9 @@ cluster: ## a Kubernetes cluster of two nodes on this machine, with Ambit in it
 
 cluster-down: ## remove that cluster without a trace
 	@tests/cluster/cluster.py down
+
+test-cluster: ## the tests on a real cluster, which is started for them and removed afterwards
+	@$(MAKE) --no-print-directory cluster CLUSTER_INDEX=9
+	@export CLUSTER_INDEX=9; eval "$$(tests/cluster/cluster.py env | tail -1)"; \
+		$(CARGO) test --workspace --locked --test all cluster:: -- --ignored; \
+		status=$$?; tests/cluster/cluster.py down; exit $$status

@@ -1,5 +1,6 @@
 //! All integration tests: one binary, one link step.
 
+mod cluster;
 mod examples;
 mod house;
 mod policy;
