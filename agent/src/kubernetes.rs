@@ -72,7 +72,7 @@ impl Known {
 
 impl Source {
     /// Pods are handled by `hands`; `namespaces` is told which ones have pods in the mesh, once all are known, when
-    /// `starting` ends too.
+    /// `starting` is done too.
     pub(crate) fn new(
         known: Known,
         hands: Arc<Hands>,
@@ -151,7 +151,9 @@ impl Source {
             }
         }
         self.told = wants;
-        self.starting = None;
+        if let Some(starting) = self.starting.take() {
+            starting.done();
+        }
     }
 
     fn tell(&mut self, uid: &str, want: Want) {
