@@ -41,7 +41,7 @@ const FENCED: [(&str, &[&str]); 5] = [
     ("h2", &["ambit-hbone", "ambit-tests"]),
     ("rustls-pemfile", &["ambit-tls"]),
     ("k8s-openapi", &["ambit-agent", "ambit-controller", "ambit-sandbox"]),
-    ("kube", &["ambit-agent", "ambit-controller"]),
+    ("kube", &["ambit-agent", "ambit-cli", "ambit-controller"]),
     ("rcgen", &["ambit-identity", "ambit-tls", "ambit-echo"]),
 ];
 
