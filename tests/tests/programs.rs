@@ -129,6 +129,15 @@ impl Scene {
         .await;
     }
 
+    /// Asserts that both ends' proxies saw all connections end, in whatever way.
+    async fn over(&self) {
+        self.at_both_ends(|opened, closed| {
+            let (all, ended) = (opened(&[]), closed(&[]));
+            if ended == all { Ok(()) } else { Err(format!("{ended} of {all} ended")) }
+        })
+        .await;
+    }
+
     /// Asserts that both ends' proxies saw all connections end, and in order.
     async fn ended(&self) {
         let in_order = [("response_flags", "-")];
