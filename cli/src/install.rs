@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use serde_json::Value;
 
 use crate::manifests::{Settings, objects, title};
 use crate::terminal::{Style, Terminal};
-use cluster::Cluster;
+use cluster::{Cluster, MARK};
 
 /// What to install.
 #[derive(Args, Debug)]
@@ -55,7 +56,10 @@ pub(crate) async fn install(options: Options) -> Result<()> {
     }
     let cluster = Cluster::connect().await?;
     for object in &objects {
-        cluster.apply(object).await?;
+        match cluster.was_there_before(object).await? {
+            true => cluster.apply(&without_mark(object)).await?,
+            false => cluster.apply(object).await?,
+        }
         terminal.line(Style::Plain, &format!("{} applied", title(object)));
     }
     if options.wait > 0 {
@@ -89,9 +93,22 @@ pub(crate) async fn uninstall(removal: Removal) -> Result<()> {
             terminal.line(Style::Faint, &text);
             continue;
         }
+        if cluster.was_there_before(object).await? {
+            terminal.line(Style::Faint, &format!("{what} stays: it was there before"));
+            continue;
+        }
         if cluster.delete(object).await? {
             terminal.line(Style::Plain, &format!("{what} removed"));
         }
     }
     cluster.delete_roots().await
+}
+
+/// A namespace without the mark that it is the installation's own.
+fn without_mark(namespace: &Value) -> Value {
+    let mut namespace = namespace.clone();
+    if let Some(labels) = namespace.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+        labels.remove(MARK);
+    }
+    namespace
 }

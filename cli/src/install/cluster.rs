@@ -1,5 +1,6 @@
 //! The Kubernetes API, as far as installing needs it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -21,6 +22,8 @@ const AGENT: &str = "ambit-agent";
 const RELEASING: &str = "ambit.dev/releasing";
 /// The ConfigMap that the controller writes into every namespace (protocol facts 4).
 const ROOTS: &str = "istio-ca-root-cert";
+/// The label of a namespace that the installation made; another one is not ours to remove.
+pub(super) const MARK: &str = "ambit.dev/made-by";
 /// How often pods are looked at.
 const LOOK: Duration = Duration::from_millis(300);
 
@@ -52,6 +55,16 @@ impl Cluster {
         let applied = api.patch(name(object)?, &params, &Patch::Apply(object)).await;
         applied.with_context(|| title(object))?;
         Ok(())
+    }
+
+    /// Whether `object` is a namespace that somebody else made.
+    pub(super) async fn was_there_before(&self, object: &Value) -> Result<bool> {
+        if object["kind"] != "Namespace" {
+            return Ok(false);
+        }
+        let found = self.api(object).await?.get_opt(name(object)?).await?;
+        let is_marked = |labels: BTreeMap<String, String>| labels.contains_key(MARK);
+        Ok(found.is_some_and(|found| !found.metadata.labels.is_some_and(is_marked)))
     }
 
     /// Removes `object`; false if there is none.

@@ -7,8 +7,8 @@ mod tunnel;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ambit_model::{
-    HealthStatus, Locality, NamespacedHostname, NetworkMode, PortMap, Str, TunnelProtocol,
-    Workload, WorkloadType,
+    GatewayAddress, HealthStatus, Locality, NamespacedHostname, NetworkMode, PortMap, Str,
+    TunnelProtocol, Workload, WorkloadType,
 };
 use ambit_xds::encode::Encoded;
 
@@ -53,12 +53,7 @@ pub(super) fn pod(world: World<'_>, pod: &Pod) -> Output {
     };
     // A gateway's own pods are not sent through it.
     if waypoints::gateway_name(&pod.meta).is_none() {
-        let bound = waypoints::bind(world, &pod.meta, Traffic::Workload);
-        workload.waypoint = bound.waypoint;
-        // A workload without its own label takes the namespace's waypoint where it can; services report on that one.
-        if pod.meta.label("istio.io/use-waypoint").is_some() {
-            output.problems.extend(bound.problems);
-        }
+        workload.waypoint = waypoint(world, &pod.meta, &mut output);
     }
     output.push(Encoded::workload(&workload));
     output
@@ -76,11 +71,7 @@ pub(super) fn workload_entry(world: World<'_>, entry: &WorkloadEntry) -> Output 
         services: memberships(world, &entry.meta, &named, ports),
         ..outside(base(world, uid, &entry.meta), &entry.workload)
     };
-    let bound = waypoints::bind(world, &entry.meta, Traffic::Workload);
-    workload.waypoint = bound.waypoint;
-    if entry.meta.label("istio.io/use-waypoint").is_some() {
-        output.problems.extend(bound.problems);
-    }
+    workload.waypoint = waypoint(world, &entry.meta, &mut output);
     output.push(Encoded::workload(&workload));
     output
 }
@@ -175,6 +166,15 @@ pub(super) fn endpoint_slice(world: World<'_>, slice: &EndpointSlice) -> Output 
         }));
     }
     output
+}
+
+/// The waypoint of a workload. One without its own label takes the namespace's where it can; services report on that.
+fn waypoint(world: World<'_>, meta: &Meta, output: &mut Output) -> Option<GatewayAddress> {
+    let bound = waypoints::bind(world, meta, Traffic::Workload);
+    if meta.label("istio.io/use-waypoint").is_some() {
+        output.problems.extend(bound.problems);
+    }
+    bound.waypoint
 }
 
 /// What workloads with metadata have in common.

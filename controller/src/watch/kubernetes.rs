@@ -2,7 +2,7 @@
 //!
 //! A task for each kind lists and watches (`lister`), trims what it gets and drops the rest; `known` is the pure state
 //! that turns lists and events into changes. Nothing is handed out before every kind has been listed once, or has
-//! been found missing or forbidden: a controller that has just started does not tell proxies that things are gone.
+//! been found to be none that the first state needs: a controller that has just started does not tell proxies that things are gone.
 
 mod known;
 mod lister;
@@ -60,6 +60,7 @@ impl Kubernetes {
     pub async fn next(&mut self) -> Update {
         let mut update = Update::default();
         let mut news = false;
+        let mut told = Vec::new();
         loop {
             let Some(event) = self.events.recv().await else {
                 // The listers outlive the channel only where they panicked, which the log has told.
@@ -71,10 +72,12 @@ impl Kubernetes {
                 let Ok(event) = self.events.try_recv() else { break };
                 news |= self.known.take(event, &mut update.changes);
             }
-            if !self.known.is_complete() && news {
-                for report in self.known.missing_rights() {
+            let missing = self.known.missing_rights();
+            if missing != told {
+                for report in &missing {
                     tracing::error!("{report}; nothing is published before that");
                 }
+                told = missing;
             }
             if self.known.is_complete() && (news || !update.changes.is_empty()) {
                 update.reports = self.known.reports();
