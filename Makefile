@@ -16,7 +16,8 @@ demo: ## the mesh on this machine: two nodes, four pods, real mTLS and policy
 build: ## release binaries in target/release
 	$(CARGO) build --release --locked --workspace
 
-test: check tests docs deny ## everything that must pass
+test: check tests test-cluster docs deny ## everything that must pass
+	@cat target/cluster/skipped 2>/dev/null || true
 	@echo "make test: all passed"
 
 check: ## formatting, and clippy with warnings denied
@@ -60,8 +61,6 @@ cluster: ## a Kubernetes cluster of two nodes on this machine, with Ambit in it
 cluster-down: ## remove that cluster without a trace
 	@tests/cluster/cluster.py down
 
+# TEST chooses among them by a part of the name.
 test-cluster: ## the tests on a real cluster, which is started for them and removed afterwards
-	@$(MAKE) --no-print-directory cluster CLUSTER_INDEX=9
-	@export CLUSTER_INDEX=9; eval "$$(tests/cluster/cluster.py env | tail -1)"; \
-		$(CARGO) test --workspace --locked --test all cluster:: -- --ignored; \
-		status=$$?; tests/cluster/cluster.py down; exit $$status
+	@tests/cluster/test.sh $(TEST)

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 
 use ambit_net::NetNs;
-use ambit_redirect::{Backend, Drift, apply, remove, verify};
+use ambit_redirect::{Backend, Drift, apply, pass, remove, verify};
 
 use crate::describe;
 use crate::pod::Pod;
@@ -58,8 +58,13 @@ impl Capturer {
         Ok(())
     }
 
+    /// Lets new connections pass. Captured ones go on.
+    pub(crate) fn release(&self, pod: &Pod, netns: &NetNs) -> Outcome {
+        pass(netns, &pod.capture, self.backend).map_err(|error| describe(&error))
+    }
+
     /// Takes the rules out and restores what was there before.
-    pub(crate) fn release(&self, uid: &str, netns: &NetNs) -> Outcome {
+    pub(crate) fn clear(&self, uid: &str, netns: &NetNs) -> Outcome {
         remove(netns).map_err(|error| describe(&error))?;
         let before = self.run_dir.load(uid).and_then(|record| record.migrate_req);
         if let Some(before) = before

@@ -105,6 +105,10 @@ impl Runner {
                     tracing::warn!(uid, problem, "rules cannot be taken out");
                 }
             }
+            Event::Cleared { uid, outcome: Err(problem) } => {
+                // With its namespace, its rules are gone too.
+                tracing::warn!(uid, problem, "what is left of the rules cannot be taken out");
+            }
             Event::Offered(offered) => {
                 metrics.operation(Operation::offer, &offered.outcome);
                 let (uid, ztunnel) = (&offered.uid, offered.ztunnel);
@@ -160,10 +164,15 @@ impl Hands {
                 let outcome = block(move || capturer.capture(&pod, &netns, fresh)).await;
                 Event::Captured { uid, outcome: outcome.and_then(|outcome| outcome) }
             }
-            Work::Release { uid, netns } => {
-                let pod = uid.clone();
+            Work::Release { pod, netns } => {
+                let uid = pod.uid.clone();
                 let outcome = block(move || capturer.release(&pod, &netns)).await;
                 Event::Released { uid, outcome: outcome.and_then(|outcome| outcome) }
+            }
+            Work::Clear { uid, netns } => {
+                let pod = uid.clone();
+                let outcome = block(move || capturer.clear(&pod, &netns)).await;
+                Event::Cleared { uid, outcome: outcome.and_then(|outcome| outcome) }
             }
             Work::Verify { pod, netns } => {
                 let uid = pod.uid.clone();

@@ -1,8 +1,10 @@
 //! Which pods are captured and who serves them: decisions alone, no IO, no clock.
 //!
-//! A pod's rules go in before a ztunnel hears of it, and come out before ztunnels are told to let go of it
-//! (protocol.md 5.4). Pods are offered to the latest ztunnel, again and again until it accepts them; departed ones are
-//! withdrawn from all. One operation is under way on each pod at a time; what is asked meanwhile waits its turn.
+//! Pods are offered to the latest ztunnel, again and again until it accepts them; then their rules go in, so that nothing
+//! is captured that nobody serves. When a pod leaves, first everything new passes it by, then ztunnels are told to let go
+//! of it, and its rules come out when what was under way has had time to end: without them the kernel would translate
+//! nothing any more. (Istio's agent puts rules in first and takes them out first, protocol.md 5.4.) One operation is under
+//! way on each pod at a time; what is asked meanwhile waits its turn.
 
 mod entry;
 mod event;
@@ -21,6 +23,9 @@ pub(crate) use event::{
 
 use entry::{Entry, Phase};
 use event::Ztunnels;
+
+/// How long answers to what was captured may take after a pod has left: longer than a DNS proxy waits for its upstream.
+const LINGER: Duration = Duration::from_secs(6);
 
 /// All pods of the node. `N` is a network namespace.
 #[derive(Debug)]
@@ -48,6 +53,7 @@ impl<N: Clone + PartialEq> State<N> {
             Event::GiveUp(request) => self.give_up(request),
             Event::Captured { uid, outcome } => self.captured(now, &uid, outcome),
             Event::Released { uid, outcome } => self.released(now, &uid, outcome),
+            Event::Cleared { uid, .. } => self.end(now, &uid),
             Event::Verified { uid } => self.verified(now, &uid),
             Event::Connected(ztunnel) => self.connected(ztunnel),
             Event::Gone(ztunnel) => self.gone(now, ztunnel),
@@ -60,13 +66,7 @@ impl<N: Clone + PartialEq> State<N> {
     /// When [`Event::Tick`] is due.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
         let may_verify = !self.is_verifying();
-        let verify = |entry: &Entry<N>| Some(entry.verify_at).filter(|_| may_verify);
-        self.pods
-            .values()
-            .filter(|entry| entry.is_captured())
-            .flat_map(|entry| [entry.retry_at, verify(entry)])
-            .flatten()
-            .min()
+        self.pods.values().filter_map(|entry| entry.due(may_verify)).min()
     }
 
     /// How many pods are where.
@@ -99,12 +99,15 @@ impl<N: Clone + PartialEq> State<N> {
             if entry.retry_at.is_some_and(|at| at <= now) {
                 effects.extend(entry.offer_to(latest));
             }
+            if matches!(entry.phase, Phase::Lingering { until } if until <= now) {
+                effects.push(entry.clear());
+            }
         }
         if !self.is_verifying() {
             let due = self
                 .pods
                 .values_mut()
-                .filter(|entry| !entry.is_busy() && entry.verify_at <= now)
+                .filter(|entry| matches!(entry.phase, Phase::Captured) && entry.verify_at <= now)
                 .min_by_key(|entry| entry.verify_at);
             effects.extend(due.map(Entry::verify));
         }
@@ -123,9 +126,9 @@ impl<N: Clone + PartialEq> State<N> {
     }
 
     /// Drops the pod and goes on with what had to wait.
-    fn drop_pod(&mut self, now: Instant, uid: &str) -> Effects<N> {
+    fn end(&mut self, now: Instant, uid: &str) -> Effects<N> {
         let queue = self.pods.remove(uid).map(|entry| entry.queue);
-        let mut effects = Vec::new();
+        let mut effects = vec![Effect::Forget { uid: uid.to_owned() }];
         for event in queue.into_iter().flatten() {
             effects.extend(self.handle(now, event));
         }

@@ -62,7 +62,7 @@ fn release(
     is_its: impl Fn(&NetNs) -> bool,
 ) -> Result<(), String> {
     match NetNs::open(&pod.netns) {
-        Ok(netns) if is_its(&netns) => capturer.release(&pod.uid, &netns),
+        Ok(netns) if is_its(&netns) => capturer.clear(&pod.uid, &netns),
         // With its namespace, its rules are gone.
         _ => Ok(()),
     }

@@ -124,6 +124,23 @@ def delete_node(layout, options):
     api.kubectl(layout, "delete", "node", name, "--wait=false")
 
 
+def stop(layout, options):
+    """Switches machines off at once; their disks and what the API server knows of them stay."""
+    with locked(layout):
+        for name in options.machine:
+            machine.pid(layout, name)
+            machine.remove(layout, name)
+
+
+def start_again(layout, options):
+    """Switches machines on that were stopped."""
+    with locked(layout):
+        machine.join_starters(layout)
+        for name in options.machine:
+            start.again(layout, name)
+        start.add_routes(layout)
+
+
 def refresh(layout, _options):
     """Makes the images of programs that were built anew, and imports them on every node."""
     written = build()
@@ -192,6 +209,8 @@ def parse():
     adds = command("add-node", add_node)
     adds.add_argument("number", type=int)
     settings(adds)
+    for name, function in (("stop", stop), ("start", start_again)):
+        command(name, function).add_argument("machine", nargs="+", help="node1, node2, … or control")
     command("delete-node", delete_node).add_argument("number", type=int)
     command("refresh", refresh)
     command("load", load).add_argument("archive", type=Path, nargs="+")

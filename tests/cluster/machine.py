@@ -57,6 +57,11 @@ def pid(layout, name):
         raise Failed(f"there is no {name} in {layout.state}") from None
 
 
+def runs(layout, name):
+    """Tells whether a machine was started and not stopped."""
+    return Path("/sys/class/net", layout.link(name)).exists()
+
+
 def in_network(layout, name, *command, text=None):
     """Runs a program of the host in a machine's network."""
     return run("nsenter", "-t", pid(layout, name), "-n", *command, text=text)

@@ -92,12 +92,12 @@ until [ -S "$SOCKET" ]; do sleep 0.05; done
 import() {
   for archive in "$@"; do ctr -a "$SOCKET" -n k8s.io images import "$archive" || return; done >>import.log 2>&1
 }
-import "$IMAGES"/first/*.tar || touch images.failed
+[ -e images.imported ] || import "$IMAGES"/first/*.tar || touch images.failed
 "$KUBEBOX" kubelet --config kubelet.yaml --kubeconfig kubelet.kubeconfig --node-ip "$ADDRESS" \\
-  --hostname-override "$NAME" >kubelet.log 2>&1 &
+  --hostname-override "$NAME" >>kubelet.log 2>&1 &
 "$KUBEBOX" kube-proxy --config kube-proxy.yaml >kube-proxy.log 2>&1 &
 if [ "$NETPOL" ]; then "$NETPOL" --kubeconfig netpol.kubeconfig --node "$NAME" >netpol.log 2>&1 & fi
-(import "$IMAGES"/*.tar && touch images.imported || touch images.failed) &
+[ -e images.imported ] || (import "$IMAGES"/*.tar && touch images.imported || touch images.failed) &
 """
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import stamp
 from layout import BUILT, HERE
@@ -25,15 +26,34 @@ PROGRAMS = {
 }
 
 
+# Where they are kept for other checkouts, under names that change with what they are made of.
+KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ambit"
+
+
 def build():
     """Builds what is missing or out of date."""
     for name, (flags, duration) in PROGRAMS.items():
         output, module = BUILT / name, HERE / name
         sources = [file for file in module.iterdir() if file.suffix in (".go", ".mod", ".sum")]
         key = stamp.of_contents(sources, flags)
-        if not stamp.fresh(output, key):
+        if stamp.fresh(output, key):
+            continue
+        kept = KEPT / f"{name}-{key[:16]}"
+        if not kept.exists():
             compile_module(module, output, flags, duration)
-            stamp.record(output, key)
+            keep(output, kept)
+        shutil.copy2(kept, f"{output}.new")
+        os.rename(f"{output}.new", output)
+        stamp.record(output, key)
+
+
+def keep(program, kept):
+    """Puts a program where other checkouts find it."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    for old in kept.parent.glob(f"{program.name}-*"):
+        old.unlink()
+    shutil.copy2(program, f"{kept}.new")
+    os.rename(f"{kept}.new", kept)
 
 
 def compile_module(module, output, flags, duration):

@@ -52,6 +52,14 @@ def start_node(layout, number, options):
     machine.start(layout, f"node{number}", layout.node_ip(number))
 
 
+def again(layout, name):
+    """Starts a machine that has been stopped; it has its files of before."""
+    for mark in ("pid", "connected"):
+        (layout.machine(name) / mark).unlink()
+    address = layout.control_ip if name == CONTROL else layout.node_ip(int(name.removeprefix("node")))
+    machine.start(layout, name, address)
+
+
 def node_object(layout, number):
     """Made ahead of its kubelet, which adopts it and so gets its pods' addresses without a cloud."""
     labels = {"topology.kubernetes.io/region": "r1", "topology.kubernetes.io/zone": f"z{number}"}
@@ -66,12 +74,13 @@ def node_object(layout, number):
 
 def add_routes(layout):
     """Every machine reaches each node's pods; Services are reached through node1's kube-proxy from outside of nodes."""
-    numbers = layout.node_numbers()
+    numbers = [number for number in layout.node_numbers() if machine.runs(layout, f"node{number}")]
     pods = {number: f"route replace {layout.pods(number)} via {layout.node_ip(number)}\n" for number in numbers}
     services = f"route replace {layout.services} via {layout.node_ip(1)}\n" if 1 in numbers else ""
     outside = "".join(pods.values()) + services
     run("ip", "-batch", "-", text=outside)
-    machine.in_network(layout, CONTROL, "ip", "-batch", "-", text=outside)
+    if machine.runs(layout, CONTROL):
+        machine.in_network(layout, CONTROL, "ip", "-batch", "-", text=outside)
     for number in numbers:
         others = "".join(route for other, route in pods.items() if other != number)
         machine.in_network(layout, f"node{number}", "ip", "-batch", "-", text=others)

@@ -14,4 +14,4 @@ pub use mesh::{Mesh, MeshBuilder};
 pub use need::{binary, find, missing};
 pub use peer::{Answer, Caller, Peer, Seen, Tunnel, connect_request, greet, identity};
 pub use pod::{Finished, Running};
-pub use wait::{DEADLINE, eventually, soon};
+pub use wait::{DEADLINE, eventually, eventually_within, soon};

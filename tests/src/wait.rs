@@ -12,16 +12,27 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 ///
 /// # Panics
 /// With the last complaint, when [`DEADLINE`] has passed.
-pub async fn eventually<T, F>(mut check: impl FnMut() -> F) -> T
+pub async fn eventually<T, F>(check: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, String>>,
 {
-    let end = Instant::now() + DEADLINE;
+    eventually_within(DEADLINE, check).await
+}
+
+/// Calls `check` until it is content, for what may take longer than others.
+///
+/// # Panics
+/// With the last complaint, when `deadline` has passed.
+pub async fn eventually_within<T, F>(deadline: Duration, mut check: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let end = Instant::now() + deadline;
     loop {
         match check().await {
             Ok(value) => return value,
             Err(complaint) if Instant::now() >= end => {
-                panic!("not within {DEADLINE:?}: {complaint}")
+                panic!("not within {deadline:?}: {complaint}")
             }
             Err(_) => sleep(Duration::from_millis(20)).await,
         }

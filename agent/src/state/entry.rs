@@ -45,26 +45,37 @@ pub(super) struct Entry<N> {
 /// What is under way.
 #[derive(Clone, Debug)]
 pub(super) enum Phase {
+    /// It waits for the latest ztunnel to accept it, and goes without the mesh until then. Whether there are rules of an
+    /// earlier time in it, which let everything pass.
+    Introduced { passes: bool },
     /// Rules are being put in. The description to go back to if that fails, for a pod that was captured before.
     Capturing { before: Option<Arc<Pod>> },
     /// Rules are in; nothing, or an offer to a ztunnel.
     Captured,
     /// Rules are in and being verified.
     Verifying,
-    /// Rules are being taken out. Who waits for it, and whether the pod has another namespace already.
+    /// Rules are being exchanged for those that let everything pass. Who waits for it, and whether the pod has another
+    /// namespace already.
     Releasing { request: Option<RequestId>, replaced: bool },
-    /// Rules are out, and these ztunnels have not said yet that they let go of it.
-    Leaving { from: Ztunnels, request: Option<RequestId> },
+    /// These ztunnels have not said yet that they let go of it. Whether there are rules to be taken out.
+    Leaving { from: Ztunnels, request: Option<RequestId>, passes: bool },
+    /// It is out of the mesh; what its connections still need of the rules stays until then.
+    Lingering { until: Instant },
+    /// Rules are being taken out.
+    Clearing,
 }
 
 impl<N> Entry<N> {
-    /// A pod whose rules are being put in. One of before this process began stays captured even if that fails.
+    /// A new pod. One of before this process began has its rules, and stays captured whatever happens.
     pub(super) fn new(addition: Addition<N>, now: Instant) -> Self {
-        let before = addition.restored.then(|| addition.pod.clone());
+        let phase = match addition.restored {
+            true => Phase::Capturing { before: Some(addition.pod.clone()) },
+            false => Phase::Introduced { passes: false },
+        };
         Self {
             pod: addition.pod,
             netns: addition.netns,
-            phase: Phase::Capturing { before },
+            phase,
             version: 0,
             served_by: Ztunnels::new(),
             retry_at: None,
@@ -78,7 +89,7 @@ impl<N> Entry<N> {
 
     /// Whether an operation is under way, so that requests have to wait.
     pub(super) fn is_busy(&self) -> bool {
-        !matches!(self.phase, Phase::Captured)
+        !matches!(self.phase, Phase::Introduced { .. } | Phase::Captured | Phase::Lingering { .. })
     }
 
     /// Whether its rules are in.
@@ -88,7 +99,26 @@ impl<N> Entry<N> {
 
     /// Whether it is on its way out.
     pub(super) fn is_leaving(&self) -> bool {
-        matches!(self.phase, Phase::Releasing { .. } | Phase::Leaving { .. })
+        matches!(
+            self.phase,
+            Phase::Releasing { .. }
+                | Phase::Leaving { .. }
+                | Phase::Lingering { .. }
+                | Phase::Clearing
+        )
+    }
+
+    /// When it is offered again, its rules are verified, or taken out.
+    pub(super) fn due(&self, may_verify: bool) -> Option<Instant> {
+        match self.phase {
+            Phase::Introduced { .. } | Phase::Verifying => self.retry_at,
+            Phase::Captured => {
+                let verify = Some(self.verify_at).filter(|_| may_verify);
+                [self.retry_at, verify].into_iter().flatten().min()
+            }
+            Phase::Lingering { until } => Some(until),
+            _ => None,
+        }
     }
 
     /// Whether the latest ztunnel serves it.
@@ -127,6 +157,15 @@ impl<N> Entry<N> {
         }
     }
 
+    /// Nobody serves it as it is described now.
+    pub(super) fn renew(&mut self, versions: &mut u64) {
+        *versions += 1;
+        self.version = *versions;
+        self.served_by.clear();
+        self.refusals = 0;
+        self.problem = None;
+    }
+
     /// Replies to everybody who waits until it is served.
     pub(super) fn reply(&mut self, outcome: &Outcome) -> Vec<Effect<N>> {
         let reply = |request| Effect::Reply { request, outcome: outcome.clone() };
@@ -159,6 +198,7 @@ impl<N> Entry<N> {
             (Phase::Capturing { .. }, ..) => "its rules are still being put in".into(),
             (Phase::Releasing { .. }, ..) => "its rules are still being taken out".into(),
             (Phase::Leaving { .. }, ..) => "a ztunnel has not let go of it yet".into(),
+            (Phase::Clearing, ..) => "its former rules are still being taken out".into(),
             (_, None, _) => "no ztunnel is connected: start one on this node".into(),
             (_, Some(_), Some(problem)) => format!("ztunnel refuses it: {problem}"),
             (_, Some(_), None) => "ztunnel has not answered yet".into(),
@@ -175,11 +215,34 @@ impl<N: Clone> Entry<N> {
         Effect::Work(Work::Capture { pod, netns, fresh })
     }
 
-    /// Has the rules taken out.
+    /// Has the rules exchanged for those that let everything pass.
     pub(super) fn release(&mut self, request: Option<RequestId>, replaced: bool) -> Effect<N> {
         self.phase = Phase::Releasing { request, replaced };
+        let (pod, netns) = (self.pod.clone(), self.netns.clone());
+        Effect::Work(Work::Release { pod, netns })
+    }
+
+    /// Has the rules taken out.
+    pub(super) fn clear(&mut self) -> Effect<N> {
+        self.phase = Phase::Clearing;
         let (uid, netns) = (self.pod.uid.clone(), self.netns.clone());
-        Effect::Work(Work::Release { uid, netns })
+        Effect::Work(Work::Clear { uid, netns })
+    }
+
+    /// Goes on as far as the ztunnels that serve the pod now allow: its rules go in when the latest does, and who waits is
+    /// told when both are true.
+    pub(super) fn advance(&mut self, latest: Option<ZtunnelId>) -> Vec<Effect<N>> {
+        if !self.is_served_by(latest) {
+            return Vec::new();
+        }
+        match self.phase {
+            Phase::Introduced { .. } => {
+                self.phase = Phase::Capturing { before: None };
+                vec![self.capture(true)]
+            }
+            Phase::Captured | Phase::Verifying => self.reply(&Ok(())),
+            _ => Vec::new(),
+        }
     }
 
     /// Has the rules looked after.
@@ -189,13 +252,14 @@ impl<N: Clone> Entry<N> {
         Effect::Work(Work::Verify { pod, netns })
     }
 
-    /// Offers the pod, if it is captured, to the latest ztunnel, if that does not serve it.
+    /// Offers the pod, if it is to be served now, to the latest ztunnel, if that does not serve it.
     pub(super) fn offer_to(&mut self, latest: Option<ZtunnelId>) -> Option<Effect<N>> {
         self.retry_at = None;
         let ztunnel = latest.filter(|latest| !self.served_by.contains(latest))?;
         let (pod, netns, version) = (self.pod.clone(), self.netns.clone(), self.version);
         let offer = Effect::Tell(ztunnel, Order::Offer { pod, netns, version });
-        self.is_captured().then_some(offer)
+        let is_wanted = self.is_captured() || matches!(self.phase, Phase::Introduced { .. });
+        is_wanted.then_some(offer)
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) enum Event<N> {
     Captured { uid: String, outcome: Outcome },
     /// [`Work::Release`] has ended.
     Released { uid: String, outcome: Outcome },
+    /// [`Work::Clear`] has ended.
+    Cleared { uid: String, outcome: Outcome },
     /// [`Work::Verify`] has ended.
     Verified { uid: String },
     /// A ztunnel has said hello.
@@ -86,8 +88,10 @@ pub(crate) enum Effect<N> {
 pub(crate) enum Work<N> {
     /// Put them into its namespace; if it is `fresh`, a failure has to leave nothing behind.
     Capture { pod: Arc<Pod>, netns: N, fresh: bool },
-    /// Take them out again.
-    Release { uid: String, netns: N },
+    /// Let new connections pass, while those that are captured go on.
+    Release { pod: Arc<Pod>, netns: N },
+    /// Take them out.
+    Clear { uid: String, netns: N },
     /// Look after them and repair them.
     Verify { pod: Arc<Pod>, netns: N },
 }

@@ -4,32 +4,30 @@ use tokio::time::Instant;
 
 use super::entry::Phase;
 use super::event::{Effect, Order, Outcome, RequestId};
-use super::{Effects, State, reply};
+use super::{Effects, LINGER, State, reply};
 
 impl<N: Clone + PartialEq> State<N> {
     pub(super) fn captured(&mut self, now: Instant, uid: &str, outcome: Outcome) -> Effects<N> {
         let latest = self.latest();
         let Some(entry) = self.pods.get_mut(uid) else { return Vec::new() };
         let Phase::Capturing { before } = &mut entry.phase else { return Vec::new() };
-        let before = before.take();
         let mut effects = Vec::new();
-        if outcome.is_ok() {
-            self.versions += 1;
-            entry.version = self.versions;
-            entry.served_by.clear();
-            entry.refusals = 0;
-            entry.problem = None;
-        } else {
-            effects.extend(entry.reply(&outcome));
-            let Some(before) = before else {
-                effects.push(Effect::Forget { uid: uid.to_owned() });
-                effects.extend(self.drop_pod(now, uid));
+        match (outcome, before.take()) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(_)) => entry.renew(&mut self.versions),
+            (failure, None) => {
+                effects.extend(entry.reply(&failure));
+                effects.extend(self.leave(now, uid, None, false));
                 return effects;
-            };
-            entry.pod = before;
+            }
+            (failure, Some(before)) => {
+                effects.extend(entry.reply(&failure));
+                entry.pod = before;
+            }
         }
         entry.phase = Phase::Captured;
         entry.verify_at = now + self.verify_interval;
+        effects.extend(entry.advance(latest));
         effects.extend(entry.offer_to(latest));
         effects.extend(self.replay(now, uid));
         effects
@@ -50,7 +48,7 @@ impl<N: Clone + PartialEq> State<N> {
                 effects.extend(self.replay(now, uid));
                 effects
             }
-            _ => self.leave(now, uid, request),
+            _ => self.leave(now, uid, request, true),
         }
     }
 
@@ -64,17 +62,17 @@ impl<N: Clone + PartialEq> State<N> {
         self.replay(now, uid)
     }
 
-    /// Tells ztunnels to let go of a pod that is not captured any more.
+    /// Tells ztunnels to let go of a pod that is not captured any more. `passes`: there are rules to be taken out.
     pub(super) fn leave(
         &mut self,
         now: Instant,
         uid: &str,
         request: Option<RequestId>,
+        passes: bool,
     ) -> Effects<N> {
         let Some(entry) = self.pods.get_mut(uid) else { return Vec::new() };
-        entry.phase = Phase::Leaving { from: self.ztunnels.clone(), request };
+        entry.phase = Phase::Leaving { from: self.ztunnels.clone(), request, passes };
         let mut effects = entry.reply(&Err("the pod was removed meanwhile".into()));
-        effects.push(Effect::Forget { uid: uid.to_owned() });
         let withdraw =
             |ztunnel: &_| Effect::Tell(*ztunnel, Order::Withdraw { uid: uid.to_owned() });
         effects.extend(self.ztunnels.iter().map(withdraw));
@@ -82,15 +80,20 @@ impl<N: Clone + PartialEq> State<N> {
         effects
     }
 
-    /// Drops a pod that every ztunnel has let go of.
+    /// Goes on with a pod that every ztunnel has let go of.
     pub(super) fn finish_if_left(&mut self, now: Instant, uid: &str) -> Effects<N> {
-        match self.pods.get(uid).map(|entry| &entry.phase) {
-            Some(Phase::Leaving { from, request }) if from.is_empty() => {
-                let mut effects = reply(*request, Ok(()));
-                effects.extend(self.drop_pod(now, uid));
-                effects
-            }
-            _ => Vec::new(),
+        let Some(entry) = self.pods.get_mut(uid) else { return Vec::new() };
+        let (request, passes) = match &entry.phase {
+            Phase::Leaving { from, request, passes } if from.is_empty() => (*request, *passes),
+            _ => return Vec::new(),
+        };
+        let mut effects = reply(request, Ok(()));
+        if passes {
+            entry.phase = Phase::Lingering { until: now + LINGER };
+            effects.extend(self.replay(now, uid));
+        } else {
+            effects.extend(self.end(now, uid));
         }
+        effects
     }
 }

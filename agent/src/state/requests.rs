@@ -16,21 +16,37 @@ impl<N: Clone + PartialEq> State<N> {
             return put_off(entry, addition.request, Event::Add(addition));
         }
         if entry.netns != addition.netns {
-            // The pod was set up anew. What is left in its old namespace is cleaned up first.
-            let mut effects = vec![entry.release(None, true)];
-            effects.extend(put_off(entry, addition.request, Event::Add(addition)));
-            return effects;
+            return self.replace(now, addition);
         }
         entry.waiting.extend(addition.request);
-        if entry.pod != addition.pod {
-            let before = Some(std::mem::replace(&mut entry.pod, addition.pod));
-            entry.phase = Phase::Capturing { before };
-            return vec![entry.capture(false)];
+        let is_changed = entry.pod != addition.pod;
+        let before = std::mem::replace(&mut entry.pod, addition.pod);
+        match entry.phase {
+            Phase::Captured if is_changed => {
+                entry.phase = Phase::Capturing { before: Some(before) };
+                return vec![entry.capture(false)];
+            }
+            Phase::Introduced { .. } if is_changed => entry.renew(&mut self.versions),
+            Phase::Lingering { .. } => {
+                entry.phase = Phase::Introduced { passes: true };
+                entry.renew(&mut self.versions);
+            }
+            _ => return entry.advance(latest),
         }
-        match entry.is_served_by(latest) {
-            true => entry.reply(&Ok(())),
-            false => Vec::new(),
+        entry.offer_to(latest).into_iter().collect()
+    }
+
+    /// The pod was set up anew. What is left in its old namespace is cleaned up first.
+    fn replace(&mut self, now: Instant, addition: Addition<N>) -> Effects<N> {
+        let uid = addition.pod.uid.clone();
+        let Some(entry) = self.pods.get_mut(&uid) else { return Vec::new() };
+        let mut effects = put_off(entry, addition.request, Event::Add(addition));
+        match entry.phase {
+            Phase::Introduced { passes } => effects.extend(self.leave(now, &uid, None, passes)),
+            Phase::Lingering { .. } => effects.push(entry.clear()),
+            _ => effects.push(entry.release(None, true)),
         }
+        effects
     }
 
     fn add_new(&mut self, now: Instant, addition: Addition<N>) -> Effects<N> {
@@ -41,12 +57,18 @@ impl<N: Clone + PartialEq> State<N> {
                 format!("its network namespace is that of pod {owner}: remove that first");
             return reply(addition.request, Err(problem));
         }
-        let fresh = !addition.restored;
+        let latest = self.latest();
+        let restored = addition.restored;
         let uid = addition.pod.uid.clone();
-        let entry = Entry::new(addition, now);
-        let effects = vec![entry.capture(fresh)];
+        let mut entry = Entry::new(addition, now);
+        let effect = if restored {
+            Some(entry.capture(false))
+        } else {
+            entry.renew(&mut self.versions);
+            entry.offer_to(latest)
+        };
         self.pods.insert(uid, entry);
-        effects
+        effect.into_iter().collect()
     }
 
     pub(super) fn remove(&mut self, now: Instant, removal: Removal) -> Effects<N> {
@@ -56,10 +78,18 @@ impl<N: Clone + PartialEq> State<N> {
         if entry.is_busy() {
             return put_off(entry, removal.request, Event::Remove(removal));
         }
-        if removal.alive {
-            return vec![entry.release(removal.request, false)];
+        let Removal { request, uid, alive } = removal;
+        match entry.phase {
+            Phase::Introduced { passes } => self.leave(now, &uid, request, passes && alive),
+            Phase::Lingering { .. } if alive => reply(request, Ok(())),
+            Phase::Lingering { .. } => {
+                let mut effects = reply(request, Ok(()));
+                effects.extend(self.end(now, &uid));
+                effects
+            }
+            _ if alive => vec![entry.release(request, false)],
+            _ => self.leave(now, &uid, request, false),
         }
-        self.leave(now, &removal.uid, removal.request)
     }
 
     pub(super) fn give_up(&mut self, request: RequestId) -> Effects<N> {

@@ -30,7 +30,7 @@ fn outcome(text: &str) -> Outcome {
 }
 
 /// An event in words: `add R UID NETNS`, `add- UID NETNS` (restored), `change R UID NETNS`, `remove R UID`,
-/// `remove-dead R UID`, `giveup R`, `captured UID OUTCOME`, `released UID OUTCOME`, `verified UID`, `connected Z`,
+/// `remove-dead R UID`, `giveup R`, `captured UID OUTCOME`, `released UID OUTCOME`, `cleared UID OUTCOME`, `verified UID`, `connected Z`,
 /// `gone Z`, `offered Z UID VERSION OUTCOME`, `withdrawn Z UID`, `tick`.
 fn event(text: &str) -> Event<u32> {
     let words: Vec<&str> = text.split(' ').collect();
@@ -55,6 +55,7 @@ fn event(text: &str) -> Event<u32> {
         ["giveup", request] => Event::GiveUp(number(request)),
         ["captured", uid, text] => Event::Captured { uid: uid.into(), outcome: outcome(text) },
         ["released", uid, text] => Event::Released { uid: uid.into(), outcome: outcome(text) },
+        ["cleared", uid, text] => Event::Cleared { uid: uid.into(), outcome: outcome(text) },
         ["verified", uid] => Event::Verified { uid: uid.into() },
         ["connected", ztunnel] => Event::Connected(number(ztunnel)),
         ["gone", ztunnel] => Event::Gone(number(ztunnel)),
@@ -80,7 +81,8 @@ fn words(effect: &Effect<u32>) -> String {
             let fresh = if *fresh { " fresh" } else { "" };
             format!("capture {}@{netns}{}{fresh}", pod.uid, changed(pod))
         }
-        Effect::Work(Work::Release { uid, netns }) => format!("release {uid}@{netns}"),
+        Effect::Work(Work::Release { pod, netns }) => format!("release {}@{netns}", pod.uid),
+        Effect::Work(Work::Clear { uid, netns }) => format!("clear {uid}@{netns}"),
         Effect::Work(Work::Verify { pod, netns }) => format!("verify {}@{netns}", pod.uid),
         Effect::Forget { uid } => format!("forget {uid}"),
         Effect::Tell(ztunnel, Order::Offer { pod, netns, version }) => {
@@ -115,38 +117,54 @@ fn play(script: &str) -> State<u32> {
 }
 
 #[test]
-fn rules_then_ztunnel_then_reply_and_back() {
+fn ztunnel_then_rules_then_reply_and_back() {
     let state = play(
         "connected 1        => snapshot 1
-         add 7 a 4          => capture a@4 fresh
-         captured a ok      => offer 1 a@4 v1
-         offered 1 a 1 ok   => reply 7
+         add 7 a 4          => offer 1 a@4 v1
+         offered 1 a 1 ok   => capture a@4 fresh
+         captured a ok      => reply 7
          remove 8 a         => release a@4
-         released a ok      => forget a; withdraw 1 a
-         withdrawn 1 a      => reply 8",
+         released a ok      => withdraw 1 a
+         withdrawn 1 a      => reply 8
+         tick               =>
+         +6s
+         tick               => clear a@4
+         cleared a ok       => forget a",
     );
     assert_eq!(state.census(), Census { ztunnels: 1, ..Census::default() });
     assert_eq!(state.next_tick(), None);
 }
 
 #[test]
-fn a_pod_waits_for_a_ztunnel() {
+fn a_pod_goes_without_the_mesh_until_a_ztunnel_takes_it() {
     let state = play(
-        "add 7 a 4          => capture a@4 fresh
-         captured a ok      =>
+        "add 7 a 4          =>
          connected 1        => offer 1 a@4 v1; snapshot 1
-         offered 1 a 1 ok   => reply 7",
+         offered 1 a 1 ok   => capture a@4 fresh
+         captured a ok      => reply 7",
     );
     assert_eq!(state.census(), Census { served: 1, ztunnels: 1, ..Census::default() });
+    // Nobody has to be told but those who were asked.
+    play(
+        "add 7 a 4          =>
+         remove 8 a         => reply 7: the pod was removed meanwhile; reply 8; forget a
+         connected 1        => snapshot 1
+         add 7 a 4          => offer 1 a@4 v2
+         remove 8 a         => reply 7: the pod was removed meanwhile; withdraw 1 a
+         offered 1 a 2 ok   =>
+         withdrawn 1 a      => reply 8; forget a",
+    );
 }
 
 #[test]
 fn rules_that_cannot_go_in_are_final() {
     let state = play(
         "connected 1        => snapshot 1
-         add 7 a 4          => capture a@4 fresh
-         captured a no-nft  => reply 7: no-nft; forget a
-         add 8 a 4          => capture a@4 fresh",
+         add 7 a 4          => offer 1 a@4 v1
+         offered 1 a 1 ok   => capture a@4 fresh
+         captured a no-nft  => reply 7: no-nft; withdraw 1 a
+         add 8 a 4          =>
+         withdrawn 1 a      => forget a; offer 1 a@4 v2",
     );
     assert_eq!(state.census().pending, 1);
 }
@@ -155,8 +173,7 @@ fn rules_that_cannot_go_in_are_final() {
 fn refused_pods_are_offered_again_with_growing_pauses() {
     let state = play(
         "connected 1        => snapshot 1
-         add 7 a 4          => capture a@4 fresh
-         captured a ok      => offer 1 a@4 v1
+         add 7 a 4          => offer 1 a@4 v1
          offered 1 a 1 busy =>
          tick               =>
          +5ms
@@ -169,7 +186,8 @@ fn refused_pods_are_offered_again_with_growing_pauses() {
          tick               => offer 1 a@4 v1
          giveup 7           => reply 7: not done yet, and being tried further: ztunnel refuses it: busy
          giveup 7           =>
-         offered 1 a 1 ok   =>",
+         offered 1 a 1 ok   => capture a@4 fresh
+         captured a ok      =>",
     );
     assert_eq!(state.census().served, 1);
 }
@@ -178,16 +196,16 @@ fn refused_pods_are_offered_again_with_growing_pauses() {
 fn the_latest_ztunnel_gets_new_pods_and_all_lose_old_ones() {
     play(
         "connected 1        => snapshot 1
-         add 7 a 4          => capture a@4 fresh
-         captured a ok      => offer 1 a@4 v1
-         offered 1 a 1 ok   => reply 7
+         add 7 a 4          => offer 1 a@4 v1
+         offered 1 a 1 ok   => capture a@4 fresh
+         captured a ok      => reply 7
          connected 2        => offer 2 a@4 v1; snapshot 2
-         add 8 b 5          => capture b@5 fresh
-         captured b ok      => offer 2 b@5 v2
+         add 8 b 5          => offer 2 b@5 v2
          offered 2 a 1 ok   =>
-         offered 2 b 2 ok   => reply 8
+         offered 2 b 2 ok   => capture b@5 fresh
+         captured b ok      => reply 8
          remove 9 a         => release a@4
-         released a ok      => forget a; withdraw 1 a; withdraw 2 a
+         released a ok      => withdraw 1 a; withdraw 2 a
          withdrawn 2 a      =>
          withdrawn 1 a      => reply 9
          gone 2             => offer 1 b@5 v2
@@ -201,12 +219,21 @@ fn the_latest_ztunnel_gets_new_pods_and_all_lose_old_ones() {
 fn an_answer_of_a_former_ztunnel_is_not_enough() {
     play(
         "connected 1        => snapshot 1
-         add 7 a 4          => capture a@4 fresh
-         captured a ok      => offer 1 a@4 v1
+         add 7 a 4          => offer 1 a@4 v1
          connected 2        => offer 2 a@4 v1; snapshot 2
          offered 1 a 1 ok   =>
          offered 2 a 1 busy =>
-         gone 2             => reply 7",
+         gone 2             => capture a@4 fresh
+         captured a ok      => reply 7",
+    );
+    // It may be replaced while the rules go in.
+    play(
+        "connected 1        => snapshot 1
+         add 7 a 4          => offer 1 a@4 v1
+         offered 1 a 1 ok   => capture a@4 fresh
+         connected 2        => keep 2 a; snapshot 2
+         captured a ok      => offer 2 a@4 v1
+         offered 2 a 1 ok   => reply 7",
     );
 }
 
@@ -215,11 +242,10 @@ fn an_older_ztunnel_that_goes_changes_nothing() {
     play(
         "connected 1        => snapshot 1
          connected 2        => snapshot 2
-         add 7 a 4          => capture a@4 fresh
-         captured a ok      => offer 2 a@4 v1
+         add 7 a 4          => offer 2 a@4 v1
          gone 1             =>
          offered 1 a 1 ok   =>
-         offered 2 a 1 ok   => reply 7",
+         offered 2 a 1 ok   => capture a@4 fresh",
     );
 }
 
@@ -227,10 +253,11 @@ fn an_older_ztunnel_that_goes_changes_nothing() {
 fn a_ztunnel_that_goes_has_let_go() {
     play(
         "connected 1        => snapshot 1
-         add 7 a 4          => capture a@4 fresh
-         captured a ok      => offer 1 a@4 v1
+         add 7 a 4          => offer 1 a@4 v1
+         offered 1 a 1 ok   => capture a@4 fresh
+         captured a ok      => reply 7
          remove 8 a         => release a@4
-         released a ok      => reply 7: the pod was removed meanwhile; forget a; withdraw 1 a
+         released a ok      => withdraw 1 a
          gone 1             => reply 8",
     );
 }
@@ -239,12 +266,13 @@ fn a_ztunnel_that_goes_has_let_go() {
 fn adding_again_changes_nothing() {
     play(
         "connected 1        => snapshot 1
-         add 7 a 4          => capture a@4 fresh
+         add 7 a 4          => offer 1 a@4 v1
          add 8 a 4          =>
-         captured a ok      => offer 1 a@4 v1
-         offered 1 a 1 ok   => reply 7; reply 8
-         add 9 a 4          => reply 9
-         remove 10 nobody   => reply 10",
+         offered 1 a 1 ok   => capture a@4 fresh
+         add 9 a 4          =>
+         captured a ok      => reply 7; reply 8; reply 9
+         add 10 a 4         => reply 10
+         remove 11 nobody   => reply 11",
     );
 }
 
@@ -252,21 +280,17 @@ fn adding_again_changes_nothing() {
 fn a_changed_pod_is_captured_and_offered_anew() {
     play(
         "connected 1             => snapshot 1
-         add 7 a 4               => capture a@4 fresh
-         captured a ok           => offer 1 a@4 v1
-         change 8 a 4            => capture a@4 changed
-         captured a ok           => offer 1 a@4 v2 changed
+         add 7 a 4               => offer 1 a@4 v1
+         change 8 a 4            => offer 1 a@4 v2 changed
          offered 1 a 1 ok        =>
-         offered 1 a 2 ok        => reply 7; reply 8",
-    );
-    play(
-        "connected 1             => snapshot 1
-         add 7 a 4               => capture a@4 fresh
-         captured a ok           => offer 1 a@4 v1
-         offered 1 a 1 ok        => reply 7
-         change 8 a 4            => capture a@4 changed
-         captured a no-nft       => reply 8: no-nft
-         connected 2             => offer 2 a@4 v1; snapshot 2",
+         offered 1 a 2 ok        => capture a@4 changed fresh
+         captured a ok           => reply 7; reply 8
+         add 9 a 4               => capture a@4
+         captured a ok           => offer 1 a@4 v3
+         offered 1 a 3 ok        => reply 9
+         change 10 a 4           => capture a@4 changed
+         captured a no-nft       => reply 10: no-nft
+         connected 2             => offer 2 a@4 v3; snapshot 2",
     );
 }
 
@@ -275,21 +299,72 @@ fn a_pod_with_a_new_namespace_is_let_go_and_taken_again() {
     for released in ["ok", "namespace-is-gone"] {
         play(&format!(
             "connected 1            => snapshot 1
-             add 7 a 4              => capture a@4 fresh
-             captured a ok          => offer 1 a@4 v1
-             offered 1 a 1 ok       => reply 7
+             add 7 a 4              => offer 1 a@4 v1
+             offered 1 a 1 ok       => capture a@4 fresh
+             captured a ok          => reply 7
              add 8 a 5              => release a@4
-             released a {released}  => forget a; withdraw 1 a
-             withdrawn 1 a          => capture a@5 fresh
-             captured a ok          => offer 1 a@5 v2"
+             released a {released}  => withdraw 1 a
+             withdrawn 1 a          => clear a@4
+             cleared a {released}   => forget a; offer 1 a@5 v2
+             offered 1 a 2 ok       => capture a@5 fresh"
         ));
     }
+    play(
+        "connected 1            => snapshot 1
+         add 7 a 4              => offer 1 a@4 v1
+         add 8 a 5              => reply 7: the pod was removed meanwhile; withdraw 1 a
+         withdrawn 1 a          => forget a; offer 1 a@5 v2",
+    );
+}
+
+#[test]
+fn a_pod_that_comes_back_is_not_cleared() {
+    let state = play(
+        "connected 1        => snapshot 1
+         add 7 a 4          => offer 1 a@4 v1
+         offered 1 a 1 ok   => capture a@4 fresh
+         captured a ok      => reply 7
+         remove 8 a         => release a@4
+         released a ok      => withdraw 1 a
+         add 9 a 4          =>
+         withdrawn 1 a      => reply 8; offer 1 a@4 v2
+         +6s
+         tick               =>
+         offered 1 a 2 ok   => capture a@4 fresh
+         captured a ok      => reply 9",
+    );
+    assert_eq!(state.census().served, 1);
+    // It leaves again before its rules are in: those of the first time are taken out.
+    play(
+        "connected 1        => snapshot 1
+         add 7 a 4          => offer 1 a@4 v1
+         offered 1 a 1 ok   => capture a@4 fresh
+         captured a ok      => reply 7
+         remove 8 a         => release a@4
+         released a ok      => withdraw 1 a
+         withdrawn 1 a      => reply 8
+         remove 9 a         => reply 9
+         add 10 a 4         => offer 1 a@4 v2
+         remove 11 a        => reply 10: the pod was removed meanwhile; withdraw 1 a
+         withdrawn 1 a      => reply 11
+         +6s
+         tick               => clear a@4
+         cleared a gone     => forget a",
+    );
+    // It dies.
+    play(
+        "add- a 4           => capture a@4
+         captured a ok      =>
+         remove 8 a         => release a@4
+         released a ok      => reply 8
+         remove-dead 9 a    => reply 9; forget a",
+    );
 }
 
 #[test]
 fn a_namespace_has_one_pod() {
     play(
-        "add 7 a 4          => capture a@4 fresh
+        "add 7 a 4          =>
          add 8 b 4          => reply 8: its network namespace is that of pod a: remove that first",
     );
 }
@@ -298,26 +373,31 @@ fn a_namespace_has_one_pod() {
 fn requests_wait_for_the_operation_under_way() {
     play(
         "connected 1        => snapshot 1
-         add 7 a 4          => capture a@4 fresh
+         add 7 a 4          => offer 1 a@4 v1
+         offered 1 a 1 ok   => capture a@4 fresh
          remove 8 a         =>
          add 9 a 5          =>
-         captured a ok      => offer 1 a@4 v1; release a@4
-         released a ok      => reply 7: the pod was removed meanwhile; forget a; withdraw 1 a
-         withdrawn 1 a      => reply 8; capture a@5 fresh
-         captured a ok      => offer 1 a@5 v2
+         captured a ok      => reply 7; release a@4
+         released a ok      => withdraw 1 a
+         withdrawn 1 a      => reply 8; clear a@4
+         cleared a ok       => forget a; offer 1 a@5 v2
          offered 1 a 1 ok   =>
-         offered 1 a 2 ok   => reply 9",
+         offered 1 a 2 ok   => capture a@5 fresh
+         captured a ok      => reply 9",
     );
     play(
-        "add 7 a 4          => capture a@4 fresh
+        "connected 1        => snapshot 1
+         add 7 a 4          => offer 1 a@4 v1
+         offered 1 a 1 ok   => capture a@4 fresh
          remove 8 a         =>
-         captured a no-nft  => reply 7: no-nft; forget a; reply 8",
+         captured a no-nft  => reply 7: no-nft; withdraw 1 a
+         withdrawn 1 a      => forget a; reply 8",
     );
 }
 
 #[test]
 fn requests_do_not_pile_up() {
-    let mut state = play("add 1 a 4 => capture a@4 fresh");
+    let mut state = play("add- a 4 => capture a@4");
     for _ in 0..16 {
         assert_eq!(state.handle(Instant::now(), event("remove 2 a")), []);
     }
@@ -329,9 +409,9 @@ fn requests_do_not_pile_up() {
 fn a_pod_whose_rules_stay_is_served_on() {
     play(
         "connected 1            => snapshot 1
-         add 7 a 4              => capture a@4 fresh
-         captured a ok          => offer 1 a@4 v1
-         offered 1 a 1 ok       => reply 7
+         add 7 a 4              => offer 1 a@4 v1
+         offered 1 a 1 ok       => capture a@4 fresh
+         captured a ok          => reply 7
          remove 8 a             => release a@4
          connected 2            => keep 2 a; snapshot 2
          released a no-nft      => reply 8: its rules cannot be taken out, so it stays captured: no-nft; offer 2 a@4 v1
@@ -339,14 +419,14 @@ fn a_pod_whose_rules_stay_is_served_on() {
     );
     // Nobody waits for the reply any more: that makes no difference to the pod.
     play(
-        "add 7 a 4              => capture a@4 fresh
+        "add- a 4               => capture a@4
          captured a ok          =>
          remove 8 a             => release a@4
          add 9 a 4              =>
          giveup 8               => reply 8: not done yet, and being tried further: its rules are still being taken out
          released a no-nft      =>
          connected 1            => offer 1 a@4 v1; snapshot 1
-         offered 1 a 1 ok       => reply 7; reply 9",
+         offered 1 a 1 ok       => reply 9",
     );
 }
 
@@ -354,12 +434,12 @@ fn a_pod_whose_rules_stay_is_served_on() {
 fn a_dead_pod_keeps_its_rules() {
     play(
         "connected 1            => snapshot 1
-         add 7 a 4              => capture a@4 fresh
-         captured a ok          => offer 1 a@4 v1
-         offered 1 a 1 ok       => reply 7
-         remove-dead 8 a        => forget a; withdraw 1 a
+         add 7 a 4              => offer 1 a@4 v1
+         offered 1 a 1 ok       => capture a@4 fresh
+         captured a ok          => reply 7
+         remove-dead 8 a        => withdraw 1 a
          connected 2            => snapshot 2
-         withdrawn 1 a          => reply 8",
+         withdrawn 1 a          => reply 8; forget a",
     );
 }
 
@@ -378,8 +458,8 @@ fn pods_of_before_are_kept_until_they_are_captured_again() {
 #[test]
 fn rules_are_verified_in_turn() {
     let state = play(
-        "add 7 a 4          => capture a@4 fresh
-         add 8 b 5          => capture b@5 fresh
+        "add- a 4           => capture a@4
+         add- b 5           => capture b@5
          captured a ok      =>
          +1s
          captured b ok      =>
@@ -399,16 +479,17 @@ fn rules_are_verified_in_turn() {
 #[test]
 fn giving_up_says_what_is_in_the_way() {
     play(
-        "add 7 a 4          => capture a@4 fresh
-         giveup 7           => reply 7: not done yet, and being tried further: its rules are still being put in
-         add 8 a 4          =>
-         captured a ok      =>
-         giveup 8           => reply 8: not done yet, and being tried further: no ztunnel is connected: start one on this node
+        "add 7 a 4          =>
+         giveup 7           => reply 7: not done yet, and being tried further: no ztunnel is connected: start one on this node
          add 9 a 4          =>
          connected 1        => offer 1 a@4 v1; snapshot 1
          giveup 9           => reply 9: not done yet, and being tried further: ztunnel has not answered yet
+         add 7 a 4          =>
+         offered 1 a 1 ok   => capture a@4 fresh
+         giveup 7           => reply 7: not done yet, and being tried further: its rules are still being put in
+         captured a ok      =>
          remove 10 a        => release a@4
-         released a ok      => forget a; withdraw 1 a
+         released a ok      => withdraw 1 a
          giveup 10          => reply 10: not done yet, and being tried further: a ztunnel has not let go of it yet
          withdrawn 1 a      =>
          giveup 99          =>",

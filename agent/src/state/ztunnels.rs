@@ -16,11 +16,13 @@ impl<N: Clone + PartialEq> State<N> {
         for (uid, entry) in &mut self.pods {
             entry.refusals = 0;
             match &entry.phase {
-                Phase::Captured | Phase::Verifying => effects.extend(entry.offer_to(latest)),
+                Phase::Introduced { .. } | Phase::Captured | Phase::Verifying => {
+                    effects.extend(entry.offer_to(latest));
+                }
                 Phase::Capturing { .. } | Phase::Releasing { .. } => {
                     effects.push(Effect::Tell(ztunnel, Order::Keep { uid: uid.clone() }));
                 }
-                Phase::Leaving { .. } => {}
+                Phase::Leaving { .. } | Phase::Lingering { .. } | Phase::Clearing => {}
             }
         }
         effects.push(Effect::Tell(ztunnel, Order::SnapshotSent));
@@ -41,9 +43,7 @@ impl<N: Clone + PartialEq> State<N> {
                 entry.refusals = 0;
                 entry.problem = None;
                 effects.extend(entry.offer_to(latest));
-                if entry.is_served_by(latest) {
-                    effects.extend(entry.reply(&Ok(())));
-                }
+                effects.extend(entry.advance(latest));
             }
         }
         let uids: Vec<String> = self.pods.keys().cloned().collect();
@@ -58,10 +58,7 @@ impl<N: Clone + PartialEq> State<N> {
             return Vec::new();
         }
         entry.answered(offered, latest, now);
-        match entry.is_served_by(latest) {
-            true => entry.reply(&Ok(())),
-            false => Vec::new(),
-        }
+        entry.advance(latest)
     }
 
     pub(super) fn withdrawn(&mut self, now: Instant, uid: &str, ztunnel: ZtunnelId) -> Effects<N> {

@@ -168,11 +168,12 @@ async fn running_pods_follow_their_labels() {
         (UID, "cart", "sa")
     );
     assert_eq!(NetNs::from_fd(netns).unwrap(), pod.netns);
-    assert!(pod.has_rules());
     // A ztunnel that hesitates: the control plane must not count on the pod yet.
     node.redirection("shop/cart", Some("pending")).await;
+    assert!(!pod.has_rules());
     ztunnel.ack().await;
     node.redirection("shop/cart", Some("enabled")).await;
+    assert!(pod.has_rules());
     assert!(node.rules().contains("10.0.0.5"), "{}", node.rules());
 
     node.api.namespace("shop", None);

@@ -14,7 +14,7 @@ use rig::{Agent, Home, Pod, Ztunnel, eventually, privileged};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 #[tokio::test]
-async fn a_pod_is_captured_then_served_and_let_go_in_the_same_order() {
+async fn a_pod_is_served_then_captured_and_passes_before_it_is_let_go() {
     if !privileged() {
         return;
     }
@@ -32,17 +32,20 @@ async fn a_pod_is_captured_then_served_and_let_go_in_the_same_order() {
     assert_eq!(dns.nameservers, ["10.96.0.10".parse::<std::net::IpAddr>().unwrap()]);
     assert_eq!(dns.searches, ["shop.svc.cluster.local"]);
     assert_eq!(ambit_net::NetNs::from_fd(netns).unwrap(), pod.netns);
-    assert_eq!((pod.has_rules(), pod.migrate_req()), (true, "1".into()));
+    assert!(pod.is_clean(), "what nobody serves must not be captured");
     assert!(!adding.is_finished(), "the reply has to wait for ztunnel");
     ztunnel.ack().await;
     adding.await.unwrap().unwrap();
+    assert_eq!((pod.has_rules(), pod.migrate_req()), (true, "1".into()));
 
     let removing = agent.remove("u1");
     assert!(matches!(ztunnel.next().await, Request::Del { uid } if uid == "u1"));
-    assert_eq!((pod.has_rules(), pod.migrate_req()), (false, "0".into()));
+    assert!(!pod.has_rules(), "ztunnel takes no new connections any more");
     assert!(!removing.is_finished());
     ztunnel.ack().await;
     removing.await.unwrap().unwrap();
+    assert!(!pod.is_clean(), "what was captured needs its rules to end well");
+    eventually("nothing is left", async || pod.is_clean()).await;
 }
 
 #[tokio::test]
@@ -132,7 +135,8 @@ async fn a_restart_undoes_nothing_and_forgets_nobody() {
     .await;
     let removing = agent.remove("u1");
     ztunnel.ack_until_done(removing).await.unwrap();
-    assert_eq!((pod.has_rules(), pod.migrate_req()), (false, "0".into()));
+    assert!(!pod.has_rules());
+    eventually("nothing is left", async || pod.is_clean()).await;
 }
 
 #[tokio::test]
@@ -204,11 +208,12 @@ async fn without_a_ztunnel_a_source_learns_what_is_missing() {
         matches!(&error, ControlError::Refused(text) if text.contains("no ztunnel is connected")),
         "{error}"
     );
-    // Captured without a ztunnel, it waits for one.
-    assert!(pod.has_rules());
+    // It goes on without the mesh, and joins it when there is one.
+    assert!(pod.is_clean());
     let mut ztunnel = Ztunnel::connect(&home).await;
     ztunnel.expect_snapshot(&["u1"]).await;
     agent.add(&pod).await.unwrap().unwrap();
+    assert!(pod.has_rules());
 }
 
 #[tokio::test]

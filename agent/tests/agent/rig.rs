@@ -233,11 +233,20 @@ impl Pod {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Whether new connections are captured.
     pub(crate) fn has_rules(&self) -> bool {
         let rules = self.run("nft list ruleset");
         let routes = self.run("ip rule show pref 32764");
         let nat = rules.contains("istio-ambient-nat");
         nat && rules.contains("15001") && !routes.is_empty()
+    }
+
+    /// Whether nothing in it is the agent's any more.
+    pub(crate) fn is_clean(&self) -> bool {
+        let rules = self.run("nft list ruleset");
+        rules.is_empty()
+            && self.run("ip rule show pref 32764").is_empty()
+            && self.migrate_req() == "0"
     }
 
     pub(crate) fn migrate_req(&self) -> String {

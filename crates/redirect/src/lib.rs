@@ -64,6 +64,17 @@ pub fn verify(netns: impl AsFd, capture: &Capture, backend: Backend) -> Result<V
     })
 }
 
+/// Makes the namespace capture nothing new, while connections that were captured go on: what [`apply`] put in for
+/// `capture` stays without its redirections. Without any rule the kernel would not even translate the addresses of what is
+/// under way. [`remove`] takes out the rest.
+///
+/// # Errors
+/// As for [`apply`].
+pub fn pass(netns: impl AsFd, capture: &Capture, backend: Backend) -> Result<(), Error> {
+    let rules = rules(capture).without_redirections();
+    Netns::enter(netns.as_fd(), move |netns| backend.apply(netns, &rules))
+}
+
 /// Takes out everything that [`apply`] puts in, by either back end. Removing again changes nothing.
 ///
 /// # Errors

@@ -119,6 +119,14 @@ impl RuleSet {
             .filter(move |(of, ..)| *of == table)
             .map(|(_, chain, rules)| (*chain, rules.as_slice()))
     }
+
+    /// The same without the rules of the [`Table::Nat`], whose chains stay.
+    pub(crate) fn without_redirections(mut self) -> Self {
+        for (_, _, rules) in self.chains.iter_mut().filter(|(table, ..)| *table == Table::Nat) {
+            rules.clear();
+        }
+        self
+    }
 }
 
 // === impl Table ===

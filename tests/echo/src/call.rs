@@ -40,7 +40,7 @@ pub(crate) struct Options {
 
 /// One kind of exchange with one server.
 #[derive(Clone, Copy)]
-enum Scheme {
+pub(crate) enum Scheme {
     Http,
     H2c,
     Tls,
@@ -50,8 +50,8 @@ enum Scheme {
 }
 
 /// What every kind of exchange needs.
-struct Target {
-    scheme: Scheme,
+pub(crate) struct Target {
+    pub(crate) scheme: Scheme,
     url: Uri,
     /// host:port.
     authority: String,
@@ -61,7 +61,7 @@ struct Target {
 }
 
 /// Something that can be asked again.
-enum Session {
+pub(crate) enum Session {
     Http(http::Session),
     Grpc(grpc::Session),
     /// Connects anew for each call.
@@ -98,6 +98,19 @@ pub(crate) async fn run(options: Options) -> Result<()> {
 impl Target {
     fn new(options: Options) -> Result<Self> {
         let Options { url, data, headers, sni, .. } = options;
+        let headers = headers
+            .iter()
+            .map(|header| {
+                let (name, value) =
+                    header.split_once(':').context("not of the form name: value")?;
+                Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { data, headers, sni, ..Self::of(url)? })
+    }
+
+    /// Plain calls of `url`.
+    pub(crate) fn of(url: Uri) -> Result<Self> {
         let (scheme, port) = match url.scheme_str() {
             Some("http") => (Scheme::Http, Some(80)),
             Some("h2c") => (Scheme::H2c, Some(80)),
@@ -110,18 +123,10 @@ impl Target {
         let host = url.host().with_context(|| format!("{url} names no host"))?;
         let port = url.port_u16().or(port).with_context(|| format!("{url} names no port"))?;
         let authority = format!("{host}:{port}");
-        let headers = headers
-            .iter()
-            .map(|header| {
-                let (name, value) =
-                    header.split_once(':').context("not of the form name: value")?;
-                Ok((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { scheme, authority, data, headers, sni, url })
+        Ok(Self { scheme, authority, data: None, headers: Vec::new(), sni: None, url })
     }
 
-    async fn connect(&self) -> Result<TcpStream> {
+    pub(crate) async fn connect(&self) -> Result<TcpStream> {
         let stream = TcpStream::connect(&self.authority)
             .await
             .with_context(|| format!("connecting to {}", self.authority))?;
@@ -129,7 +134,7 @@ impl Target {
         Ok(stream)
     }
 
-    async fn open(&self) -> Result<Session> {
+    pub(crate) async fn open(&self) -> Result<Session> {
         Ok(match self.scheme {
             Scheme::Http => Session::Http(http::Session::http1(self.connect().await?).await?),
             Scheme::H2c => Session::Http(http::Session::http2(self.connect().await?).await?),
@@ -139,7 +144,7 @@ impl Target {
         })
     }
 
-    async fn call(&self, session: &mut Session) -> Result<String> {
+    pub(crate) async fn call(&self, session: &mut Session) -> Result<String> {
         match (session, self.scheme) {
             (Session::Http(session), _) => session.call(self).await,
             (Session::Grpc(session), _) => session.call(self).await,

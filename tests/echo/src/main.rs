@@ -1,6 +1,7 @@
 //! One small server and client for tests, examples and benchmarks: each answer tells what the server saw.
 
 mod call;
+mod load;
 mod proto;
 mod seen;
 mod serve;
@@ -23,6 +24,8 @@ enum Command {
     Serve(serve::Options),
     /// Call a server and print what it answers, one line for each call.
     Call(call::Options),
+    /// Call again and again until SIGTERM, and count what becomes of it.
+    Load(load::Options),
 }
 
 #[tokio::main]
@@ -30,6 +33,7 @@ async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(options) => serve::run(options).await,
         Command::Call(options) => call::run(options).await,
+        Command::Load(options) => load::run(options).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -17,6 +17,8 @@ use anyhow::{Context, Result};
 use clap::Args;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::seen::{Seen, Tls};
 
@@ -60,6 +62,15 @@ pub(crate) struct Connection {
     tls: Option<Tls>,
 }
 
+/// What a signal brings to an end: nothing new is accepted, and requests of HTTP are answered.
+#[derive(Clone, Default)]
+struct Ending {
+    closing: CancellationToken,
+    running: TaskTracker,
+}
+
+/// How long requests may take after a signal.
+const GRACE: Duration = Duration::from_secs(10);
 /// How long to wait after `accept` failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -67,42 +78,64 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn run(options: Options) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let addresses = start(options).await?;
+    let ending = Ending::default();
+    let addresses = start(options, &ending).await?;
     println!("{}", serde_json::json!({ "listening": addresses }));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    ending.closing.cancel();
+    ending.running.close();
+    // What takes longer is cut off.
+    let _ = tokio::time::timeout(GRACE, ending.running.wait()).await;
     Ok(())
 }
 
 /// The addresses of the running servers by protocol.
 type Addresses = BTreeMap<&'static str, Vec<SocketAddr>>;
 
-async fn start(options: Options) -> Result<Addresses> {
+async fn start(options: Options, ending: &Ending) -> Result<Addresses> {
     let name: Arc<str> = options.name.into();
     let mut addresses = Addresses::new();
     let mut note = |protocol, address| addresses.entry(protocol).or_default().push(address);
 
     for address in &options.http {
-        note("http", accept(address, &name, http::serve).await?);
+        let (running, closing) = (ending.running.clone(), ending.closing.clone());
+        let serve = move |stream: TcpStream, connection| {
+            let closing = closing.clone();
+            running.track_future(async move {
+                // What has not been asked yet is not ended by a signal.
+                stream.peek(&mut [0]).await?;
+                http::serve(stream, connection, closing).await
+            })
+        };
+        note("http", accept(address, &name, &ending.closing, serve).await?);
     }
     if !options.tls.is_empty() {
-        let acceptor = tls::acceptor(&name)?;
+        let (acceptor, closing) = (tls::acceptor(&name)?, ending.closing.clone());
         for address in &options.tls {
-            let acceptor = acceptor.clone();
-            let serve = move |stream, connection| tls::serve(acceptor.clone(), stream, connection);
-            note("tls", accept(address, &name, serve).await?);
+            let (acceptor, ending) = (acceptor.clone(), ending.clone());
+            let serve = move |stream, connection| {
+                let closing = ending.closing.clone();
+                ending.running.track_future(tls::serve(
+                    acceptor.clone(),
+                    stream,
+                    connection,
+                    closing,
+                ))
+            };
+            note("tls", accept(address, &name, &closing, serve).await?);
         }
     }
     for address in &options.grpc {
-        note("grpc", accept(address, &name, grpc::serve).await?);
+        note("grpc", accept(address, &name, &ending.closing, grpc::serve).await?);
     }
     for address in &options.tcp {
-        note("tcp", accept(address, &name, tcp::client_first).await?);
+        note("tcp", accept(address, &name, &ending.closing, tcp::client_first).await?);
     }
     for address in &options.tcp_banner {
-        note("tcpBanner", accept(address, &name, tcp::server_first).await?);
+        note("tcpBanner", accept(address, &name, &ending.closing, tcp::server_first).await?);
     }
     let records: Arc<[Record]> = options.dns_record.into();
     for address in &options.udp_dns {
@@ -120,18 +153,28 @@ async fn start(options: Options) -> Result<Addresses> {
     Ok(addresses)
 }
 
-/// Listens on `address` and serves each connection in a task of its own.
-async fn accept<S, F>(address: &str, name: &Arc<str>, serve: S) -> Result<SocketAddr>
+/// Listens on `address` and serves each connection in a task of its own, until `closing`; then those that wait already.
+async fn accept<S, F>(
+    address: &str,
+    name: &Arc<str>,
+    closing: &CancellationToken,
+    serve: S,
+) -> Result<SocketAddr>
 where
     S: Fn(TcpStream, Connection) -> F + Send + 'static,
     F: Future<Output = Result<()>> + Send + 'static,
 {
     let listener = listen(address).await?;
     let address = listener.local_addr()?;
-    let name = Arc::clone(name);
+    let (name, closing) = (Arc::clone(name), closing.clone());
     tokio::spawn(async move {
         loop {
-            let Ok((stream, peer)) = listener.accept().await else {
+            let accepted = tokio::select! {
+                biased;
+                accepted = listener.accept() => accepted,
+                () = closing.cancelled() => return,
+            };
+            let Ok((stream, peer)) = accepted else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };

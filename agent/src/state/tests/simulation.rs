@@ -86,14 +86,15 @@ impl World {
                 Effect::Reply { request, .. } => *self.replies.entry(request).or_default() += 1,
                 Effect::Forget { .. } => {}
                 Effect::Tell(ztunnel, order) => {
-                    if let Order::Offer { netns, .. } = &order {
-                        assert!(self.captured.contains(netns), "offered without rules: {order:?}");
-                    }
                     let ztunnel = self.ztunnels.get_mut(&ztunnel).expect("a connected ztunnel");
                     ztunnel.inbox.push_back(order);
                 }
                 Effect::Work(work) => {
                     let pod = worked_on(&work);
+                    if let Work::Capture { fresh: true, .. } = &work {
+                        let served = self.ztunnels.values().any(|z| z.serves.contains(&pod));
+                        assert!(served, "{pod} would be cut off");
+                    }
                     let is_alone = self.work.iter().all(|other| worked_on(other) != pod);
                     assert!(is_alone, "two operations on {pod}");
                     self.work.push(work);
@@ -167,11 +168,15 @@ impl World {
                 }
                 self.tell(Event::Captured { uid: pod.uid.clone(), outcome });
             }
-            Work::Release { uid, netns } => {
+            Work::Release { pod, netns } => {
                 if outcome.is_ok() {
                     self.captured.remove(&netns);
                 }
-                self.tell(Event::Released { uid, outcome });
+                self.tell(Event::Released { uid: pod.uid.clone(), outcome });
+            }
+            Work::Clear { uid, netns } => {
+                self.captured.remove(&netns);
+                self.tell(Event::Cleared { uid, outcome });
             }
             Work::Verify { pod, .. } => self.tell(Event::Verified { uid: pod.uid.clone() }),
         }
@@ -199,10 +204,12 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..10_000 {
             let idle = self.work.is_empty() && self.ztunnels.values().all(|z| z.inbox.is_empty());
-            let retry = self.state.pods.values().any(|entry| entry.retry_at.is_some());
-            match (idle, retry) {
+            let is_waiting = |entry: &Entry<u32>| {
+                entry.retry_at.is_some() || matches!(entry.phase, Phase::Lingering { .. })
+            };
+            match (idle, self.state.pods.values().any(is_waiting)) {
                 (true, false) => return,
-                (true, true) => self.step(Step::Pass { millis: 5000 }),
+                (true, true) => self.step(Step::Pass { millis: 6000 }),
                 (false, _) => self.finish(0, true),
             }
         }
@@ -212,8 +219,10 @@ impl World {
 
 fn worked_on(work: &Work<u32>) -> String {
     match work {
-        Work::Capture { pod, .. } | Work::Verify { pod, .. } => pod.uid.clone(),
-        Work::Release { uid, .. } => uid.clone(),
+        Work::Capture { pod, .. } | Work::Verify { pod, .. } | Work::Release { pod, .. } => {
+            pod.uid.clone()
+        }
+        Work::Clear { uid, .. } => uid.clone(),
     }
 }
 

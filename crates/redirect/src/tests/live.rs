@@ -11,7 +11,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::run::Netns;
 use crate::{
-    Backend, Capture, Change, HostProbes, PACKET_MARK, PROBE_V4, PROBE_V6, apply, apply_host,
+    Backend, Capture, Change, HostProbes, PACKET_MARK, PROBE_V4, PROBE_V6, apply, apply_host, pass,
     remove, remove_host, verify,
 };
 
@@ -367,6 +367,34 @@ fn replies_to_spoofed_connections_come_back() {
         ztunnel.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         (&ztunnel).read_to_string(&mut got).unwrap();
         assert_eq!(got, "hello", "{backend:?}");
+        remove(&pod.0).unwrap();
+    }
+}
+
+#[test]
+fn what_was_captured_goes_on_while_new_connections_pass() {
+    let Some((pod, peer)) = Namespace::pair() else {
+        return;
+    };
+    let capture = Capture::default();
+    for backend in BACKENDS {
+        apply(&pod.0, &capture, backend).unwrap();
+        let web = SocketAddr::new(PEER[0].parse().unwrap(), 80);
+        let tunnel = pod.inside(|| bound(|| TcpListener::bind(("0.0.0.0", 15001))));
+        let client =
+            pod.inside(|| TcpStream::connect_timeout(&web, Duration::from_secs(5)).unwrap());
+        let (captured, _) = tunnel.accept().unwrap();
+        pass(&pod.0, &capture, backend).unwrap();
+        for (mut from, mut to) in [(&client, &captured), (&captured, &client)] {
+            std::io::Write::write_all(&mut from, b"hello").unwrap();
+            to.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            let mut got = [0; 5];
+            to.read_exact(&mut got).unwrap();
+            assert_eq!(&got, b"hello", "{backend:?}");
+        }
+        drop((tunnel, client, captured));
+        assert_eq!(taken(&pod, None, 0, web, &peer).0, 80, "{backend:?}");
+        assert!(!verify(&pod.0, &capture, backend).unwrap().is_empty());
         remove(&pod.0).unwrap();
     }
 }

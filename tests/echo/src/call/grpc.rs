@@ -11,7 +11,7 @@ use crate::proto::echo_client::EchoClient;
 use super::{Target, same};
 
 /// A channel.
-pub(super) struct Session(EchoClient<Channel>);
+pub(crate) struct Session(EchoClient<Channel>);
 
 pub(super) async fn open(target: &Target) -> Result<Session> {
     let endpoint = Endpoint::from_shared(format!("http://{}", target.authority))?;

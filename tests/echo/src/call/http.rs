@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Target;
 
 /// A connection that takes one request after the other.
-pub(super) enum Session {
+pub(crate) enum Session {
     Http1(http1::SendRequest<Full<Bytes>>),
     Http2(http2::SendRequest<Full<Bytes>>),
 }

@@ -3,6 +3,7 @@
 //! Query parameters shape the answer: `status=503`, `delay=<milliseconds>`, `bytes=<n>` (so many bytes instead of JSON).
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -17,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
 
 use crate::seen::{self, MAX_BODY};
 
@@ -27,8 +29,12 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// The size of the pieces of a generated body.
 const PIECE: &[u8] = &[b'.'; 16 * 1024];
 
-/// Serves one connection to its end.
-pub(super) async fn serve<I>(stream: I, connection: Connection) -> Result<()>
+/// Serves one connection to its end; after `closing` only to the end of what was asked.
+pub(super) async fn serve<I>(
+    stream: I,
+    connection: Connection,
+    closing: CancellationToken,
+) -> Result<()>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -36,10 +42,16 @@ where
         let connection = connection.clone();
         async move { Ok::<_, Infallible>(answer(request, connection).await) }
     });
-    auto::Builder::new(TokioExecutor::new())
-        .serve_connection_with_upgrades(TokioIo::new(stream), service)
-        .await
-        .map_err(|error| anyhow!(error))
+    let server = auto::Builder::new(TokioExecutor::new());
+    let mut serving = pin!(server.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let done = tokio::select! {
+        done = serving.as_mut() => done,
+        () = closing.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    done.map_err(|error| anyhow!(error))
 }
 
 async fn answer(request: Request<Incoming>, connection: Connection) -> Response<Body> {

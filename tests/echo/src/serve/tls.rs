@@ -8,6 +8,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use crate::seen::Tls;
 
@@ -31,6 +32,7 @@ pub(super) async fn serve(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     mut connection: Connection,
+    closing: CancellationToken,
 ) -> Result<()> {
     let stream = acceptor.accept(stream).await.context("TLS handshake")?;
     let (_, session) = stream.get_ref();
@@ -39,5 +41,5 @@ pub(super) async fn serve(
         sni: session.server_name().map(str::to_owned),
         alpn: session.alpn_protocol().map(|alpn| String::from_utf8_lossy(alpn).into_owned()),
     });
-    http::serve(stream, connection).await
+    http::serve(stream, connection, closing).await
 }
