@@ -14,6 +14,8 @@ use crate::state::Outcome;
 /// Lets connections that wait to be accepted move to another listener when theirs closes, so that one ztunnel can
 /// take over from another without refusing any.
 const MIGRATE_REQ: &str = "/proc/sys/net/ipv4/tcp_migrate_req";
+/// The kernel's lists of TCP sockets, in the namespace of whoever reads them.
+const SOCKETS: [&str; 2] = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
 /// Differences that one log line names.
 const DRIFTS_NAMED: usize = 3;
 
@@ -41,6 +43,18 @@ impl Capturer {
     /// Rules are held by `backend`; `run_dir` remembers the pods.
     pub(crate) fn new(backend: Backend, run_dir: RunDir) -> Self {
         Self { backend, run_dir }
+    }
+
+    /// Makes the kernel follow connections that are open in the pod already; says whether there are any. Those of which
+    /// it then sees a packet are known before the rules that capture go in; the next packet of any other looks to it
+    /// like the first of a new connection, would be redirected and answered with a reset.
+    pub(crate) fn prepare(&self, pod: &Pod, netns: &NetNs) -> bool {
+        let is_open = has_connections(netns);
+        if is_open && let Err(error) = pass(netns, &pod.capture, self.backend) {
+            // What is wrong will be in the way of the rules too, and reported.
+            tracing::debug!(uid = pod.uid, error = describe(&error), "cannot prepare the pod");
+        }
+        is_open
     }
 
     /// Remembers the pod and puts its rules in. A failure leaves nothing of a `fresh` pod behind but the record.
@@ -138,6 +152,13 @@ pub(crate) fn choose(wanted: Option<Backend>) -> Result<Backend, ambit_redirect:
 fn check(backend: Backend) -> Result<Backend, ambit_redirect::Error> {
     let Ok(own) = NetNs::current() else { return Ok(backend) };
     verify(own, &ambit_redirect::Capture::default(), backend).map(|_| backend)
+}
+
+fn has_connections(netns: &NetNs) -> bool {
+    const ESTABLISHED: &str = "01";
+    let is_open = |line: &str| line.split_whitespace().nth(3) == Some(ESTABLISHED);
+    let open = |path: &&str| fs::read_to_string(path).is_ok_and(|list| list.lines().any(is_open));
+    netns.enter(|| SOCKETS.iter().any(open)).unwrap_or(false)
 }
 
 fn read_migrate_req(netns: &NetNs) -> io::Result<String> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ambit_net::NetNs;
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -10,11 +11,15 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::capture::{Capturer, Verification};
 use crate::metrics::{Metrics, Operation};
+use crate::pod::Pod;
 use crate::state::{Effect, Event, Outcome, RequestId, State, Work, ZtunnelId};
 use crate::ztunnels::Orders;
 
 /// Pods whose rules are worked on at the same time.
 const PARALLEL: usize = 8;
+
+/// How long connections of a pod that runs already may take until they have sent a packet.
+const ACQUAINTANCE: Duration = Duration::from_millis(500);
 
 /// What comes in.
 #[derive(Debug)]
@@ -155,37 +160,52 @@ impl Hands {
 
     /// Does one piece of work and reports its end.
     async fn carry_out(self, work: Work<NetNs>) {
-        // The semaphore is never closed.
-        let _permit = self.permits.acquire().await;
         let capturer = self.capturer.clone();
         let event = match work {
             Work::Capture { pod, netns, fresh } => {
+                if fresh {
+                    self.prepare(&pod, &netns).await;
+                }
                 let uid = pod.uid.clone();
-                let outcome = block(move || capturer.capture(&pod, &netns, fresh)).await;
+                let outcome = self.block(move || capturer.capture(&pod, &netns, fresh)).await;
                 Event::Captured { uid, outcome: outcome.and_then(|outcome| outcome) }
             }
             Work::Release { pod, netns } => {
                 let uid = pod.uid.clone();
-                let outcome = block(move || capturer.release(&pod, &netns)).await;
+                let outcome = self.block(move || capturer.release(&pod, &netns)).await;
                 Event::Released { uid, outcome: outcome.and_then(|outcome| outcome) }
             }
             Work::Clear { uid, netns } => {
                 let pod = uid.clone();
-                let outcome = block(move || capturer.clear(&pod, &netns)).await;
+                let outcome = self.block(move || capturer.clear(&pod, &netns)).await;
                 Event::Cleared { uid, outcome: outcome.and_then(|outcome| outcome) }
             }
             Work::Verify { pod, netns } => {
                 let uid = pod.uid.clone();
-                let found = block(move || capturer.verify(&pod, &netns)).await;
+                let found = self.block(move || capturer.verify(&pod, &netns)).await;
                 self.metrics.verification(found.unwrap_or(Verification::Failed));
                 Event::Verified { uid }
             }
         };
         let _ = self.inputs.send(Input::Event(event)).await;
     }
-}
 
-/// Does blocking work on a thread for it. A panic there must not leave the pod waiting for ever.
-async fn block<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| format!("internal error: {error}"))
+    /// Gives the kernel time to get to know the connections of a pod that runs already.
+    async fn prepare(&self, pod: &Arc<Pod>, netns: &NetNs) {
+        let (capturer, pod, netns) = (self.capturer.clone(), pod.clone(), netns.clone());
+        if self.block(move || capturer.prepare(&pod, &netns)).await.unwrap_or(false) {
+            tokio::time::sleep(ACQUAINTANCE).await;
+        }
+    }
+
+    /// Does blocking work on a thread for it. A panic there must not leave the pod waiting for ever.
+    async fn block<T, F>(&self, work: F) -> Result<T, String>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        // The semaphore is never closed.
+        let _permit = self.permits.acquire().await;
+        tokio::task::spawn_blocking(work).await.map_err(|error| format!("internal error: {error}"))
+    }
 }

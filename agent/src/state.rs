@@ -1,10 +1,10 @@
 //! Which pods are captured and who serves them: decisions alone, no IO, no clock.
 //!
 //! Pods are offered to the latest ztunnel, again and again until it accepts them; then their rules go in, so that nothing
-//! is captured that nobody serves. When a pod leaves, first everything new passes it by, then ztunnels are told to let go
-//! of it, and its rules come out when what was under way has had time to end: without them the kernel would translate
-//! nothing any more. (Istio's agent puts rules in first and takes them out first, protocol.md 5.4.) One operation is under
-//! way on each pod at a time; what is asked meanwhile waits its turn.
+//! is captured that nobody serves. When a pod leaves, everything new passes its rules at once, but ztunnels serve it a
+//! while longer: for what was captured, and for peers that have not heard yet. Then they let go of it, and its rules come
+//! out; without them the kernel would translate nothing any more. (Istio's agent puts rules in first and takes them out
+//! first, protocol.md 5.4.) One operation is under way on each pod at a time; what is asked meanwhile waits its turn.
 
 mod entry;
 mod event;
@@ -24,7 +24,7 @@ pub(crate) use event::{
 use entry::{Entry, Phase};
 use event::Ztunnels;
 
-/// How long answers to what was captured may take after a pod has left: longer than a DNS proxy waits for its upstream.
+/// How long a pod that has left is served: longer than a DNS proxy waits for its upstream, and than peers need to hear.
 const LINGER: Duration = Duration::from_secs(6);
 
 /// All pods of the node. `N` is a network namespace.
@@ -99,10 +99,16 @@ impl<N: Clone + PartialEq> State<N> {
             if entry.retry_at.is_some_and(|at| at <= now) {
                 effects.extend(entry.offer_to(latest));
             }
-            if matches!(entry.phase, Phase::Lingering { until } if until <= now) {
-                effects.push(entry.clear());
-            }
         }
+        let lingered =
+            |entry: &Entry<N>| matches!(entry.phase, Phase::Lingering { until } if until <= now);
+        let gone: Vec<String> = self
+            .pods
+            .iter()
+            .filter(|(_, entry)| lingered(entry))
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        effects.extend(gone.iter().flat_map(|uid| self.leave(now, uid, None, true)));
         if !self.is_verifying() {
             let due = self
                 .pods

@@ -59,7 +59,7 @@ pub(super) enum Phase {
     Releasing { request: Option<RequestId>, replaced: bool },
     /// These ztunnels have not said yet that they let go of it. Whether there are rules to be taken out.
     Leaving { from: Ztunnels, request: Option<RequestId>, passes: bool },
-    /// It is out of the mesh; what its connections still need of the rules stays until then.
+    /// Everything new passes; it is served until then for what was captured, and for peers that have not heard yet.
     Lingering { until: Instant },
     /// Rules are being taken out.
     Clearing,

@@ -48,7 +48,14 @@ impl<N: Clone + PartialEq> State<N> {
                 effects.extend(self.replay(now, uid));
                 effects
             }
-            _ => self.leave(now, uid, request, true),
+            _ if replaced => self.leave(now, uid, request, true),
+            _ => {
+                entry.phase = Phase::Lingering { until: now + LINGER };
+                let mut effects = entry.reply(&Err("the pod was removed meanwhile".into()));
+                effects.extend(reply(request, Ok(())));
+                effects.extend(self.replay(now, uid));
+                effects
+            }
         }
     }
 
@@ -88,11 +95,9 @@ impl<N: Clone + PartialEq> State<N> {
             _ => return Vec::new(),
         };
         let mut effects = reply(request, Ok(()));
-        if passes {
-            entry.phase = Phase::Lingering { until: now + LINGER };
-            effects.extend(self.replay(now, uid));
-        } else {
-            effects.extend(self.end(now, uid));
+        match passes {
+            true => effects.push(entry.clear()),
+            false => effects.extend(self.end(now, uid)),
         }
         effects
     }

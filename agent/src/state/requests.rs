@@ -26,14 +26,16 @@ impl<N: Clone + PartialEq> State<N> {
                 entry.phase = Phase::Capturing { before: Some(before) };
                 return vec![entry.capture(false)];
             }
-            Phase::Introduced { .. } if is_changed => entry.renew(&mut self.versions),
-            Phase::Lingering { .. } => {
-                entry.phase = Phase::Introduced { passes: true };
-                entry.renew(&mut self.versions);
-            }
-            _ => return entry.advance(latest),
+            Phase::Lingering { .. } => entry.phase = Phase::Introduced { passes: true },
+            _ if !is_changed => return entry.advance(latest),
+            _ => {}
         }
-        entry.offer_to(latest).into_iter().collect()
+        if is_changed {
+            entry.renew(&mut self.versions);
+        }
+        let mut effects: Vec<_> = entry.offer_to(latest).into_iter().collect();
+        effects.extend(entry.advance(latest));
+        effects
     }
 
     /// The pod was set up anew. What is left in its old namespace is cleaned up first.
@@ -43,7 +45,7 @@ impl<N: Clone + PartialEq> State<N> {
         let mut effects = put_off(entry, addition.request, Event::Add(addition));
         match entry.phase {
             Phase::Introduced { passes } => effects.extend(self.leave(now, &uid, None, passes)),
-            Phase::Lingering { .. } => effects.push(entry.clear()),
+            Phase::Lingering { .. } => effects.extend(self.leave(now, &uid, None, true)),
             _ => effects.push(entry.release(None, true)),
         }
         effects
@@ -82,11 +84,6 @@ impl<N: Clone + PartialEq> State<N> {
         match entry.phase {
             Phase::Introduced { passes } => self.leave(now, &uid, request, passes && alive),
             Phase::Lingering { .. } if alive => reply(request, Ok(())),
-            Phase::Lingering { .. } => {
-                let mut effects = reply(request, Ok(()));
-                effects.extend(self.end(now, &uid));
-                effects
-            }
             _ if alive => vec![entry.release(request, false)],
             _ => self.leave(now, &uid, request, false),
         }

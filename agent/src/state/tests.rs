@@ -124,11 +124,11 @@ fn ztunnel_then_rules_then_reply_and_back() {
          offered 1 a 1 ok   => capture a@4 fresh
          captured a ok      => reply 7
          remove 8 a         => release a@4
-         released a ok      => withdraw 1 a
-         withdrawn 1 a      => reply 8
+         released a ok      => reply 8
          tick               =>
          +6s
-         tick               => clear a@4
+         tick               => withdraw 1 a
+         withdrawn 1 a      => clear a@4
          cleared a ok       => forget a",
     );
     assert_eq!(state.census(), Census { ztunnels: 1, ..Census::default() });
@@ -205,9 +205,12 @@ fn the_latest_ztunnel_gets_new_pods_and_all_lose_old_ones() {
          offered 2 b 2 ok   => capture b@5 fresh
          captured b ok      => reply 8
          remove 9 a         => release a@4
-         released a ok      => withdraw 1 a; withdraw 2 a
+         released a ok      => reply 9
+         +6s
+         tick               => withdraw 1 a; withdraw 2 a
          withdrawn 2 a      =>
-         withdrawn 1 a      => reply 9
+         withdrawn 1 a      => clear a@4
+         cleared a ok       => forget a
          gone 2             => offer 1 b@5 v2
          offered 1 b 2 ok   =>
          gone 1             =>
@@ -256,9 +259,8 @@ fn a_ztunnel_that_goes_has_let_go() {
          add 7 a 4          => offer 1 a@4 v1
          offered 1 a 1 ok   => capture a@4 fresh
          captured a ok      => reply 7
-         remove 8 a         => release a@4
-         released a ok      => withdraw 1 a
-         gone 1             => reply 8",
+         remove-dead 8 a    => withdraw 1 a
+         gone 1             => reply 8; forget a",
     );
 }
 
@@ -325,31 +327,39 @@ fn a_pod_that_comes_back_is_not_cleared() {
          offered 1 a 1 ok   => capture a@4 fresh
          captured a ok      => reply 7
          remove 8 a         => release a@4
-         released a ok      => withdraw 1 a
          add 9 a 4          =>
-         withdrawn 1 a      => reply 8; offer 1 a@4 v2
+         released a ok      => reply 8; capture a@4 fresh
+         captured a ok      => reply 9
          +6s
-         tick               =>
-         offered 1 a 2 ok   => capture a@4 fresh
-         captured a ok      => reply 9",
+         tick               =>",
     );
     assert_eq!(state.census().served, 1);
-    // It leaves again before its rules are in: those of the first time are taken out.
+    // Another ztunnel has come meanwhile; it leaves again before its rules are in: those of the first time are taken out.
     play(
         "connected 1        => snapshot 1
          add 7 a 4          => offer 1 a@4 v1
          offered 1 a 1 ok   => capture a@4 fresh
          captured a ok      => reply 7
          remove 8 a         => release a@4
-         released a ok      => withdraw 1 a
-         withdrawn 1 a      => reply 8
+         released a ok      => reply 8
          remove 9 a         => reply 9
-         add 10 a 4         => offer 1 a@4 v2
-         remove 11 a        => reply 10: the pod was removed meanwhile; withdraw 1 a
-         withdrawn 1 a      => reply 11
-         +6s
-         tick               => clear a@4
+         gone 1             =>
+         add 10 a 4         =>
+         connected 2        => offer 2 a@4 v1; snapshot 2
+         remove 11 a        => reply 10: the pod was removed meanwhile; withdraw 2 a
+         withdrawn 2 a      => reply 11; clear a@4
          cleared a gone     => forget a",
+    );
+    // A changed one has to be served anew.
+    play(
+        "connected 1        => snapshot 1
+         add 7 a 4          => offer 1 a@4 v1
+         offered 1 a 1 ok   => capture a@4 fresh
+         captured a ok      => reply 7
+         remove 8 a         => release a@4
+         released a ok      => reply 8
+         change 9 a 4       => offer 1 a@4 v2 changed
+         offered 1 a 2 ok   => capture a@4 changed fresh",
     );
     // It dies.
     play(
@@ -378,8 +388,8 @@ fn requests_wait_for_the_operation_under_way() {
          remove 8 a         =>
          add 9 a 5          =>
          captured a ok      => reply 7; release a@4
-         released a ok      => withdraw 1 a
-         withdrawn 1 a      => reply 8; clear a@4
+         released a ok      => reply 8; withdraw 1 a
+         withdrawn 1 a      => clear a@4
          cleared a ok       => forget a; offer 1 a@5 v2
          offered 1 a 1 ok   =>
          offered 1 a 2 ok   => capture a@5 fresh
@@ -488,10 +498,9 @@ fn giving_up_says_what_is_in_the_way() {
          offered 1 a 1 ok   => capture a@4 fresh
          giveup 7           => reply 7: not done yet, and being tried further: its rules are still being put in
          captured a ok      =>
-         remove 10 a        => release a@4
-         released a ok      => withdraw 1 a
+         remove-dead 10 a   => withdraw 1 a
          giveup 10          => reply 10: not done yet, and being tried further: a ztunnel has not let go of it yet
-         withdrawn 1 a      =>
+         withdrawn 1 a      => forget a
          giveup 99          =>",
     );
 }

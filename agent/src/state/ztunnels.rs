@@ -19,10 +19,10 @@ impl<N: Clone + PartialEq> State<N> {
                 Phase::Introduced { .. } | Phase::Captured | Phase::Verifying => {
                     effects.extend(entry.offer_to(latest));
                 }
-                Phase::Capturing { .. } | Phase::Releasing { .. } => {
+                Phase::Capturing { .. } | Phase::Releasing { .. } | Phase::Lingering { .. } => {
                     effects.push(Effect::Tell(ztunnel, Order::Keep { uid: uid.clone() }));
                 }
-                Phase::Leaving { .. } | Phase::Lingering { .. } | Phase::Clearing => {}
+                Phase::Leaving { .. } | Phase::Clearing => {}
             }
         }
         effects.push(Effect::Tell(ztunnel, Order::SnapshotSent));

@@ -38,13 +38,11 @@ async fn a_pod_is_served_then_captured_and_passes_before_it_is_let_go() {
     adding.await.unwrap().unwrap();
     assert_eq!((pod.has_rules(), pod.migrate_req()), (true, "1".into()));
 
-    let removing = agent.remove("u1");
-    assert!(matches!(ztunnel.next().await, Request::Del { uid } if uid == "u1"));
-    assert!(!pod.has_rules(), "ztunnel takes no new connections any more");
-    assert!(!removing.is_finished());
-    ztunnel.ack().await;
-    removing.await.unwrap().unwrap();
+    agent.remove("u1").await.unwrap().unwrap();
+    assert!(!pod.has_rules(), "new connections pass");
     assert!(!pod.is_clean(), "what was captured needs its rules to end well");
+    assert!(matches!(ztunnel.next().await, Request::Del { uid } if uid == "u1"));
+    ztunnel.ack().await;
     eventually("nothing is left", async || pod.is_clean()).await;
 }
 
@@ -68,12 +66,11 @@ async fn two_ztunnels_at_once() {
     new.expect_add("u2").await;
     adding.await.unwrap().unwrap();
 
-    let removing = agent.remove("u1");
+    agent.remove("u1").await.unwrap().unwrap();
     for ztunnel in [&mut old, &mut new] {
         assert!(matches!(ztunnel.next().await, Request::Del { uid } if uid == "u1"));
         ztunnel.ack().await;
     }
-    removing.await.unwrap().unwrap();
 
     // What the latest served, the one before has to take over if that goes.
     drop(new);
