@@ -72,7 +72,19 @@ impl Wire {
     async fn tap(filter: &str) -> Self {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/cluster.py");
         let mut child = Command::new(program)
-            .args(["enter", "node1", "tcpdump", "-i", "eth0", "-U", "-s", "0", "-A", filter])
+            .args([
+                "enter",
+                "node1",
+                "tcpdump",
+                "-i",
+                "eth0",
+                "-U",
+                "--immediate-mode",
+                "-s",
+                "0",
+                "-A",
+                filter,
+            ])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)

@@ -1,16 +1,20 @@
-//! The gRPC service.
+//! The gRPC services.
 
 use std::pin::Pin;
 
 use anyhow::Result;
 use futures_util::{Stream, StreamExt};
 use hyper::server::conn::http2;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
+use tonic::codegen::Service as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::proto::echo_server::{Echo, EchoServer};
+use crate::proto::health::health_check_response::ServingStatus;
+use crate::proto::health::health_server::{Health, HealthServer};
+use crate::proto::health::{HealthCheckRequest, HealthCheckResponse};
 use crate::proto::{EchoReply, EchoRequest};
 use crate::seen;
 
@@ -18,7 +22,13 @@ use super::Connection;
 
 /// Serves one connection to its end.
 pub(super) async fn serve(stream: TcpStream, connection: Connection) -> Result<()> {
-    let service = TowerToHyperService::new(EchoServer::new(Service(connection)));
+    let (echo, health) = (EchoServer::new(Service(connection)), HealthServer::new(Healthy));
+    let service = service_fn(move |request: http::Request<_>| {
+        match request.uri().path().starts_with("/grpc.health.v1.Health/") {
+            true => health.clone().call(request),
+            false => echo.clone().call(request),
+        }
+    });
     let server = http2::Builder::new(TokioExecutor::new());
     Ok(server.serve_connection(TokioIo::new(stream), service).await?)
 }
@@ -48,6 +58,19 @@ impl Echo for Service {
             Ok(EchoReply { message, seen: seen.clone() })
         });
         Ok(Response::new(Box::pin(replies)))
+    }
+}
+
+/// Says that all is well.
+struct Healthy;
+
+#[tonic::async_trait]
+impl Health for Healthy {
+    async fn check(
+        &self,
+        _request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        Ok(Response::new(HealthCheckResponse { status: ServingStatus::Serving.into() }))
     }
 }
 
