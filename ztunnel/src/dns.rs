@@ -36,8 +36,8 @@ use metrics::Metrics;
 /// The port of a name server.
 pub const PORT: u16 = 53;
 
-/// Forwarded queries under way in the whole process.
-const MAX_IN_FLIGHT: usize = 2048;
+/// Queries that wait in the whole process.
+const MAX_IN_FLIGHT: usize = 4096;
 
 /// What is the same for every pod.
 #[derive(Clone, Debug)]

@@ -106,6 +106,8 @@ impl LocalConnection {
     pub(crate) async fn run(&self, local: &Local, tcp: TcpStream, app: TcpStream) {
         let traffic = &local.context.metrics.traffic;
         let source = &local.pod;
+        // Its task is the source's; the destination's end has to wait for it too.
+        let _of_target = self.target.drain.tasks.token();
         let counters = Arc::<Counters>::default();
         let flow =
             |direction| Box::new(Flow { counters: counters.clone(), ..self.flow(direction) });

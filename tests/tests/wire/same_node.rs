@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ambit_tests::{Mesh, MeshBuilder, eventually, missing, soon};
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How long a connection attempt may still take the local path after the tunnel port has become unreachable, and
 /// what a busy machine adds.
@@ -104,6 +104,31 @@ async fn stop_hbone(pod: &str, hook: &str) {
         if answer == greeting { Ok(()) } else { Err(answer) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_drained_tunnel_lets_connections_of_its_node_finish() {
+    if missing(&[]).is_some() {
+        return;
+    }
+    let mesh = builder().start().await;
+    mesh.greeter("server", 8080, "server for");
+    let mut held = mesh.dial("client", mesh.at("server", 8080)).await.unwrap();
+    let mut greeting = vec![0; format!("server for {}\n", mesh.ip("client")).len()];
+    soon(held.read_exact(&mut greeting)).await.unwrap();
+    assert_eq!(ways(&mesh.config_dump("n1").await, "client", "outbound"), ["LOCAL"]);
+    mesh.on_node("n1", &["kill", "-TERM", &mesh.pid("n1").to_string()]).await.ok();
+    eventually(|| async {
+        match mesh.dial("client", mesh.at("server", 15008)).await {
+            Ok(_) => Err("the tunnel still takes connections".to_owned()),
+            Err(_) => Ok(()),
+        }
+    })
+    .await;
+    soon(held.write_all(b"still there\n")).await.unwrap();
+    let mut echoed = [0; 12];
+    soon(held.read_exact(&mut echoed)).await.unwrap();
+    assert_eq!(&echoed, b"still there\n");
 }
 
 #[tokio::test]

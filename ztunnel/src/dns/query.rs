@@ -21,8 +21,8 @@ use super::names::Scope;
 use super::plan::{self, Answer, Client, Plan, Rules};
 use super::{PodDns, Shared, log};
 
-/// Forwarded queries of one pod under way.
-const MAX_IN_FLIGHT: usize = 256;
+/// Queries of one pod that wait at a time: for a resolver, or, when a pod has just begun, for the control plane to know it.
+const MAX_IN_FLIGHT: usize = 1024;
 
 /// How long a query waits for the pod to become known: less than clients wait for us.
 const WORKLOAD_DEADLINE: Duration = Duration::from_secs(3);
