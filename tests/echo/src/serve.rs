@@ -110,10 +110,10 @@ async fn start(options: Options, ending: &Ending) -> Result<Addresses> {
                 http::serve(stream, connection, closing).await
             })
         };
-        note("http", accept(address, &name, &ending.closing, serve).await?);
+        note("http", accept(address, &name, ending, serve).await?);
     }
     if !options.tls.is_empty() {
-        let (acceptor, closing) = (tls::acceptor(&name)?, ending.closing.clone());
+        let (acceptor, all) = (tls::acceptor(&name)?, ending.clone());
         for address in &options.tls {
             let (acceptor, ending) = (acceptor.clone(), ending.clone());
             let serve = move |stream, connection| {
@@ -125,17 +125,17 @@ async fn start(options: Options, ending: &Ending) -> Result<Addresses> {
                     closing,
                 ))
             };
-            note("tls", accept(address, &name, &closing, serve).await?);
+            note("tls", accept(address, &name, &all, serve).await?);
         }
     }
     for address in &options.grpc {
-        note("grpc", accept(address, &name, &ending.closing, grpc::serve).await?);
+        note("grpc", accept(address, &name, ending, grpc::serve).await?);
     }
     for address in &options.tcp {
-        note("tcp", accept(address, &name, &ending.closing, tcp::client_first).await?);
+        note("tcp", accept(address, &name, ending, tcp::client_first).await?);
     }
     for address in &options.tcp_banner {
-        note("tcpBanner", accept(address, &name, &ending.closing, tcp::server_first).await?);
+        note("tcpBanner", accept(address, &name, ending, tcp::server_first).await?);
     }
     let records: Arc<[Record]> = options.dns_record.into();
     for address in &options.udp_dns {
@@ -153,11 +153,11 @@ async fn start(options: Options, ending: &Ending) -> Result<Addresses> {
     Ok(addresses)
 }
 
-/// Listens on `address` and serves each connection in a task of its own, until `closing`; then those that wait already.
+/// Listens on `address` and serves each connection in a task of its own, until the end; then those that wait already.
 async fn accept<S, F>(
     address: &str,
     name: &Arc<str>,
-    closing: &CancellationToken,
+    ending: &Ending,
     serve: S,
 ) -> Result<SocketAddr>
 where
@@ -166,27 +166,29 @@ where
 {
     let listener = listen(address).await?;
     let address = listener.local_addr()?;
-    let (name, closing) = (Arc::clone(name), closing.clone());
-    tokio::spawn(async move {
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                accepted = listener.accept() => accepted,
-                () = closing.cancelled() => return,
-            };
-            let Ok((stream, peer)) = accepted else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            let Ok(local) = stream.local_addr() else { continue };
-            let _ = stream.set_nodelay(true);
-            let connection = Connection { name: Arc::clone(&name), peer, local, tls: None };
-            let serving = serve(stream, connection);
-            tokio::spawn(async move {
-                if let Err(error) = serving.await {
-                    eprintln!("{peer}: {error:#}");
-                }
-            });
+    let (name, closing) = (Arc::clone(name), ending.closing.clone());
+    let start = move |stream: TcpStream, peer| {
+        let Ok(local) = stream.local_addr() else { return };
+        let _ = stream.set_nodelay(true);
+        let connection = Connection { name: Arc::clone(&name), peer, local, tls: None };
+        let serving = serve(stream, connection);
+        tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                eprintln!("{peer}: {error:#}");
+            }
+        });
+    };
+    ending.running.spawn(async move {
+        while let Some(accepted) = closing.run_until_cancelled(listener.accept()).await {
+            match accepted {
+                Ok((stream, peer)) => start(stream, peer),
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            }
+        }
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((stream, peer)) = listener.accept() {
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            stream.into_iter().for_each(|stream| start(stream, peer));
         }
     });
     Ok(address)

@@ -76,12 +76,12 @@ impl Wire {
                 "enter",
                 "node1",
                 "tcpdump",
+                "-n",
                 "-i",
                 "eth0",
-                "-U",
                 "--immediate-mode",
-                "-s",
-                "0",
+                "-B8192",
+                "-s2000",
                 "-A",
                 filter,
             ])
@@ -102,7 +102,7 @@ impl Wire {
 
     /// What was seen, as text.
     async fn end(self) -> String {
-        cluster(&["enter", "node1", "sh", "-c", "kill -INT $(pgrep -x tcpdump)"]).await;
+        cluster(&["enter", "node1", "sh", "-c", "kill -TERM $(pgrep -x tcpdump)"]).await;
         let output = soon(self.0.wait_with_output()).await.expect("it ends");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
