@@ -101,7 +101,14 @@ pub(crate) async fn uninstall(removal: Removal) -> Result<()> {
             terminal.line(Style::Plain, &format!("{what} removed"));
         }
     }
-    cluster.delete_roots().await
+    cluster.delete_roots().await?;
+    // Whoever installs it again right away would be refused.
+    for object in objects.iter().filter(|object| object["kind"] == "Namespace") {
+        if !cluster.was_there_before(object).await? {
+            cluster.gone(object, Duration::from_secs(removal.wait)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// A namespace without the mark that it is the installation's own.

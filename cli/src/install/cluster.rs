@@ -181,6 +181,20 @@ impl Cluster {
         }
     }
 
+    /// Waits until an object that was deleted is gone, with what is in it.
+    pub(super) async fn gone(&self, object: &Value, limit: Duration) -> Result<()> {
+        let api = self.api(object).await?;
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let gone = async {
+            while api.get_metadata_opt(name).await?.is_some() {
+                tokio::time::sleep(LOOK).await;
+            }
+            Ok(())
+        };
+        let late = || format!("{} is still being deleted after {limit:?}", title(object));
+        timeout(limit, gone).await.unwrap_or_else(|_| bail!(late()))
+    }
+
     /// Removes the roots that the controller has written into namespaces.
     pub(super) async fn delete_roots(&self) -> Result<()> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "ConfigMap"));
