@@ -51,11 +51,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         router(registry, &ready),
     )?;
 
-    let defaults = Defaults {
-        dns_capture: config.dns_capture,
-        ipv6: config.ipv6,
-        own_netns: own_netns.clone(),
-    };
+    let defaults = Defaults::new(&config, own_netns.clone());
     let (inputs, inbox) = mpsc::channel(INPUTS);
     let capturer = Arc::new(Capturer::new(backend, run_dir));
     let ztunnels = bind(&config.ztunnel_socket)?;

@@ -6,7 +6,7 @@
 mod ask;
 mod decide;
 pub(crate) mod list;
-mod log;
+pub(crate) mod log;
 mod protocol;
 
 use std::env;

@@ -50,7 +50,7 @@ fn yes() -> bool {
 }
 
 /// Where the socket is.
-fn socket_path(run_dir: &Path) -> PathBuf {
+pub(crate) fn socket_path(run_dir: &Path) -> PathBuf {
     run_dir.join("control.sock")
 }
 

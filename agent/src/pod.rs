@@ -10,6 +10,7 @@ use ambit_redirect::{Capture, InterfaceName, InvalidInterfaceName};
 use ambit_zds::{DnsConfig, WorkloadInfo};
 use serde::{Deserialize, Serialize};
 
+use crate::config::Config;
 use crate::resolv;
 
 /// The longest UID, in bytes; Kubernetes' have 36.
@@ -104,6 +105,15 @@ pub(crate) enum InvalidPod {
     OwnNetns(PathBuf),
     #[error("resolver configuration {path}: {source}: give its path as this process sees it")]
     ResolvConf { path: PathBuf, source: io::Error },
+}
+
+// === impl Defaults ===
+
+impl Defaults {
+    /// As `config` says, for an agent that runs in `own_netns`.
+    pub(crate) fn new(config: &Config, own_netns: NetNs) -> Self {
+        Self { dns_capture: config.dns_capture, ipv6: config.ipv6, own_netns }
+    }
 }
 
 // === impl Pod ===

@@ -10,6 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::pod::PodSpec;
 
+/// The file in it that is locked.
+pub(crate) const LOCK: &str = "lock";
+/// The directory in it with a record for each pod.
+pub(crate) const PODS: &str = "pods";
+
 /// A locked run directory.
 #[derive(Debug)]
 pub(crate) struct RunDir {
@@ -48,9 +53,9 @@ impl RunDir {
     /// Makes the directory if it is not there, and locks it until this process ends.
     pub(crate) fn open(path: &Path) -> Result<Self, RunDirError> {
         let failed = |source| RunDirError::Io { path: path.to_owned(), source };
-        fs::create_dir_all(path.join("pods")).map_err(failed)?;
-        fs::set_permissions(path.join("pods"), Permissions::from_mode(0o700)).map_err(failed)?;
-        let lock_path = path.join("lock");
+        fs::create_dir_all(path.join(PODS)).map_err(failed)?;
+        fs::set_permissions(path.join(PODS), Permissions::from_mode(0o700)).map_err(failed)?;
+        let lock_path = path.join(LOCK);
         let mut options = OpenOptions::new();
         let mut lock = options
             .create(true)
@@ -97,7 +102,7 @@ impl RunDir {
     /// All that is remembered. Files that cannot be read are reported and passed over.
     pub(crate) fn records(&self) -> io::Result<Vec<Record>> {
         let mut records = Vec::new();
-        for entry in fs::read_dir(self.path.join("pods"))? {
+        for entry in fs::read_dir(self.path.join(PODS))? {
             let path = entry?.path();
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
@@ -115,7 +120,7 @@ impl RunDir {
 
     fn record_path(&self, uid: &str) -> PathBuf {
         // Not `with_extension`, which would cut a UID at its last dot.
-        self.path.join("pods").join(format!("{uid}.json"))
+        self.path.join(PODS).join(format!("{uid}.json"))
     }
 }
 

@@ -25,7 +25,7 @@ use entry::{Entry, Phase};
 use event::Ztunnels;
 
 /// How long a pod that has left is served: longer than a DNS proxy waits for its upstream, and than peers need to hear.
-const LINGER: Duration = Duration::from_secs(6);
+pub(crate) const LINGER: Duration = Duration::from_secs(6);
 
 /// All pods of the node. `N` is a network namespace.
 #[derive(Debug)]

@@ -1,20 +1,26 @@
 //! Takes out of the node everything that agents have put into it.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use ambit_net::NetNs;
 use anyhow::Context;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 
 use crate::capture::{Capturer, choose};
+use crate::cni::log;
 use crate::config::Config;
+use crate::control::socket_path;
 use crate::install::Installer;
+use crate::kubernetes::plugin::SOCKET;
 use crate::kubernetes::view::REDIRECTION;
-use crate::pod::PodSpec;
+use crate::pod::{Defaults, Pod, PodSpec};
 use crate::probes::Probes;
-use crate::run_dir::RunDir;
+use crate::run_dir::{LOCK, PODS, Record, RunDir};
+use crate::state::LINGER;
 
 /// Takes out the CNI plugin and what belongs to it, the rules of all captured pods, and the node's own. Pods go on
 /// without the mesh. Annotations are removed as far as the API server can be asked.
@@ -33,8 +39,14 @@ pub async fn uninstall(config: Config) -> anyhow::Result<()> {
         Some(_) => Client::try_default().await.ok(),
         None => None,
     };
+    let records = capturer.remembered().context("reading the records of captured pods")?;
+    let defaults = Defaults::new(&config, node.clone());
+    let passing = records.iter().filter(|record| pass(&capturer, record, &defaults)).count();
+    if passing > 0 {
+        tokio::time::sleep(LINGER).await;
+    }
     let mut left = 0;
-    for record in capturer.remembered().context("reading the records of captured pods")? {
+    for record in records {
         let pod = &record.pod;
         match release(&capturer, pod, |netns| record.is_of(netns.id())) {
             Ok(()) => {
@@ -53,7 +65,34 @@ pub async fn uninstall(config: Config) -> anyhow::Result<()> {
     Probes::remove(&node, Path::new(&config.run_dir))
         .map_err(|problem| anyhow::anyhow!("the node's rules for health probes: {problem}"))?;
     anyhow::ensure!(left == 0, "{left} pods are still captured: see above, then run this again");
-    Ok(())
+    remove_files(&config).context("removing the agent's own files")
+}
+
+/// Removes what agents keep in directories that others may use too.
+fn remove_files(config: &Config) -> std::io::Result<()> {
+    let run_dir = Path::new(&config.run_dir);
+    let names = [SOCKET, log::NAME, log::OLD_NAME, LOCK];
+    let sockets = [socket_path(run_dir), config.ztunnel_socket.clone()];
+    for file in names.map(|name| run_dir.join(name)).into_iter().chain(sockets) {
+        absent_is_fine(fs::remove_file(file))?;
+    }
+    absent_is_fine(fs::remove_dir_all(run_dir.join(PODS)))
+}
+
+fn absent_is_fine(removed: std::io::Result<()>) -> std::io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Lets new connections of a pod pass, while its ztunnel goes on with those that are open. Says whether there is any need
+/// to wait for these; what goes wrong is left to [`release`].
+fn pass(capturer: &Capturer, record: &Record, defaults: &Defaults) -> bool {
+    match Pod::open(record.pod.clone(), defaults) {
+        Ok((pod, netns)) if record.is_of(netns.id()) => capturer.release(&pod, &netns).is_ok(),
+        _ => false,
+    }
 }
 
 fn release(
@@ -69,7 +108,7 @@ fn release(
 }
 
 async fn remove_annotation(client: &Client, pod: &PodSpec) {
-    let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
+    let api: Api<v1::Pod> = Api::namespaced(client.clone(), &pod.namespace);
     let patch = serde_json::json!({
         "metadata": { "uid": pod.uid, "annotations": { REDIRECTION: null } },
     });

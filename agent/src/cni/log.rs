@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The file's name.
-const NAME: &str = "ambit-cni.log";
+pub(crate) const NAME: &str = "ambit-cni.log";
+/// The name of what was put aside.
+pub(crate) const OLD_NAME: &str = "ambit-cni.log.1";
 /// The size, in bytes, from which it is put aside; the one put aside before is dropped.
 const LIMIT: u64 = 1 << 20;
 
@@ -23,7 +25,7 @@ pub(crate) fn write(run_dir: &Path, line: &str) {
 fn append(run_dir: &Path, line: &str) -> io::Result<()> {
     let path = run_dir.join(NAME);
     if fs::metadata(&path).is_ok_and(|file| file.len() > LIMIT) {
-        fs::rename(&path, path.with_extension("log.1"))?;
+        fs::rename(&path, run_dir.join(OLD_NAME))?;
     }
     OpenOptions::new().create(true).append(true).open(&path)?.write_all(line.as_bytes())
 }
@@ -40,7 +42,7 @@ mod tests {
         assert!(size(NAME).is_some_and(|size| size > 6));
         fs::write(dir.path().join(NAME), vec![b'x'; LIMIT as usize + 1]).unwrap();
         write(dir.path(), "second");
-        assert_eq!(size("ambit-cni.log.1"), Some(LIMIT + 1));
+        assert_eq!(size(OLD_NAME), Some(LIMIT + 1));
         assert!(size(NAME).is_some_and(|size| size < 100));
     }
 }
