@@ -5,6 +5,7 @@
 //! the cost of a change does not grow with the mesh.
 
 mod claims;
+mod conditions;
 mod dirty;
 mod inputs;
 mod peer_authentication;
@@ -12,6 +13,7 @@ mod policies;
 mod resource;
 mod services;
 mod snapshot;
+mod targets;
 mod vips;
 mod waypoints;
 mod workloads;
@@ -50,6 +52,8 @@ pub struct Index {
     inputs: Inputs,
     outputs: BTreeMap<Key, Output>,
     snapshot: Snapshot,
+    /// The objects whose conditions the last changes can have altered.
+    touched: Vec<Key>,
 }
 
 /// What the joins read.
@@ -90,6 +94,7 @@ impl Index {
             settings,
             outputs: BTreeMap::new(),
             snapshot: Snapshot::default(),
+            touched: Vec::new(),
         }
     }
 
@@ -112,6 +117,7 @@ impl Index {
         let before = self.snapshot.clone();
         self.refresh(&dirty);
         self.refresh_static_policy();
+        self.touched = dirty.into_iter().filter(|key| key.kind.has_status()).collect();
         for node in nodes {
             self.snapshot.identities.set(&node, self.inputs.identities_on(&node));
         }
@@ -121,6 +127,11 @@ impl Index {
     /// What is distributed now. Cheap to clone.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    /// The objects whose [conditions](Self::conditions) the last call of [`Index::apply`] can have altered.
+    pub fn touched(&self) -> &[Key] {
+        &self.touched
     }
 
     /// What is wrong with objects beyond what can be seen in each alone.

@@ -12,13 +12,15 @@ mod kubernetes;
 mod object;
 mod origin;
 mod problem;
+mod standing;
 
 pub use directory::{Directory, DirectoryError};
 pub use files::{Change, Files, Location, Report, Update};
 pub(crate) use inotify::DirWatch;
-pub(crate) use kubernetes::{Backoff, api_error, watch_error};
+pub(crate) use kubernetes::{Backoff, api_error, resource, watch_error};
 pub use kubernetes::{Kubernetes, Pace, SourceErrors};
 pub use object::{Key, Kind, Meta, Object, Selector};
 pub use origin::Origin;
 pub use problem::Problem;
 pub(crate) use problem::one_line;
+pub use standing::{Condition, ConditionType, Present, Standing};

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use ambit_model::Str;
 
-use super::{World, waypoints};
+use super::{World, targets, waypoints};
+use crate::watch::kinds::AuthorizationPolicy;
 use crate::watch::{Key, Kind, Meta, Object, Selector};
 
 /// Kinds whose outputs are workloads.
@@ -38,6 +39,7 @@ pub(super) fn dirty(world: World<'_>, key: &Key, states: [Option<&Object>; 2]) -
             let label = "kubernetes.io/service-name";
             let of_service = |meta: &Meta| meta.label(label) == Some(&key.name);
             within(world, Kind::EndpointSlice, &key.namespace, of_service, &mut keys);
+            policies_for(world, key, &mut keys);
         }
         Kind::AuthorizationPolicy => {
             let selected = |meta: &Meta| {
@@ -61,6 +63,7 @@ pub(super) fn dirty(world: World<'_>, key: &Key, states: [Option<&Object>; 2]) -
         Kind::Gateway => {
             let bound = |meta: &Meta| waypoints::mentions(world, meta, key);
             BOUND.iter().for_each(|kind| everywhere(world, *kind, bound, &mut keys));
+            policies_at_waypoints(world, &mut keys);
         }
     }
     keys
@@ -89,6 +92,28 @@ fn workloads(
             within(world, kind, namespace, &filter, keys);
         }
     }
+}
+
+/// The policies whose `targetRefs` name `key`.
+fn policies_for(world: World<'_>, key: &Key, keys: &mut BTreeSet<Key>) {
+    let names = |policy: &AuthorizationPolicy| {
+        policy.targets.iter().any(|t| targets::key(&policy.meta, t).as_ref() == Some(key))
+    };
+    let policies = world.inputs.authorization_policies(&key.namespace);
+    keys.extend(policies.filter(|policy| names(policy)).map(|policy| policy_key(policy)));
+}
+
+/// The policies of any namespace that waypoints enforce.
+fn policies_at_waypoints(world: World<'_>, keys: &mut BTreeSet<Key>) {
+    for object in world.inputs.of_kind(Kind::AuthorizationPolicy) {
+        if matches!(object, Object::AuthorizationPolicy(policy) if !policy.targets.is_empty()) {
+            keys.insert(object.key());
+        }
+    }
+}
+
+fn policy_key(policy: &AuthorizationPolicy) -> Key {
+    Key::new(Kind::AuthorizationPolicy, policy.meta.namespace.clone(), policy.meta.name.clone())
 }
 
 fn workloads_of_entries(world: World<'_>, namespace: &Str, keys: &mut BTreeSet<Key>) {

@@ -1,5 +1,6 @@
 //! Table tests of the index, one file for each view. Objects are written as users write them.
 
+mod conditions;
 mod identities;
 mod incremental;
 mod peer_authentication;

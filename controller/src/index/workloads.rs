@@ -172,7 +172,7 @@ pub(super) fn endpoint_slice(world: World<'_>, slice: &EndpointSlice) -> Output 
 fn waypoint(world: World<'_>, meta: &Meta, output: &mut Output) -> Option<GatewayAddress> {
     let bound = waypoints::bind(world, meta, Traffic::Workload);
     if meta.label("istio.io/use-waypoint").is_some() {
-        output.problems.extend(bound.problems);
+        output.problems.extend(bound.refused.map(|refusal| refusal.problem));
     }
     bound.waypoint
 }

@@ -26,6 +26,8 @@ pub struct Metrics {
     certificates_refused: Family<Reason, Counter>,
     token_reviews: Family<Outcome, Counter>,
     leader: Gauge,
+    status_writes: Family<Outcome, Counter>,
+    statuses_pending: Gauge,
     authority_failures: Counter,
     authority_expiry: Gauge,
     resources: Family<Type, Gauge>,
@@ -68,6 +70,8 @@ impl Default for Metrics {
             certificates_refused: Family::default(),
             token_reviews: Family::default(),
             leader: Gauge::default(),
+            status_writes: Family::default(),
+            statuses_pending: Gauge::default(),
             authority_failures: Counter::default(),
             authority_expiry: Gauge::default(),
             resources: Family::default(),
@@ -112,6 +116,16 @@ impl Metrics {
             "is_leader",
             "1 while this replica is the one that writes to the cluster",
             m.leader,
+        );
+        registry.register(
+            "status_writes",
+            "Writes of conditions into objects' statuses, by outcome",
+            m.status_writes,
+        );
+        registry.register(
+            "statuses_pending",
+            "Objects whose status this replica has yet to write",
+            m.statuses_pending,
         );
         registry.register(
             "authority_reload_failures",
@@ -168,6 +182,14 @@ impl Metrics {
 
     pub(crate) fn leads(&self, leads: bool) {
         self.leader.set(leads.into());
+    }
+
+    pub(crate) fn status_written(&self, outcome: &'static str) {
+        self.status_writes.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(crate) fn statuses_pending(&self, count: usize) {
+        set(&self.statuses_pending, count);
     }
 
     pub(crate) fn authority_failed(&self) {

@@ -150,6 +150,19 @@ impl Kind {
         }
     }
 
+    /// Whether what is wrong with an object is said in its status.
+    pub fn has_status(self) -> bool {
+        match self {
+            Self::AuthorizationPolicy
+            | Self::Gateway
+            | Self::PeerAuthentication
+            | Self::Service
+            | Self::ServiceEntry
+            | Self::WorkloadEntry => true,
+            Self::EndpointSlice | Self::Namespace | Self::Node | Self::Pod => false,
+        }
+    }
+
     /// Whether objects of the kind live in namespaces.
     pub fn is_namespaced(self) -> bool {
         !matches!(self, Self::Namespace | Self::Node)

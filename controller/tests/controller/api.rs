@@ -106,6 +106,24 @@ impl Api {
         self.state.store.lock().created(resource)
     }
 
+    /// How many requests there were to write the status of an object.
+    pub(crate) fn status_writes(&self) -> usize {
+        self.state.store.lock().status_writes()
+    }
+
+    /// The conditions of an object, as `type status reason: message`, sorted.
+    pub(crate) fn conditions(&self, resource: &str, namespace: &str, name: &str) -> Vec<String> {
+        let object = self.get(resource, namespace, name).unwrap_or_default();
+        let list = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let line = |c: &Value| {
+            let text = |field: &str| c[field].as_str().expect("text");
+            format!("{} {} {}: {}", text("type"), text("status"), text("reason"), text("message"))
+        };
+        let mut lines: Vec<String> = list.iter().map(line).collect();
+        lines.sort();
+        lines
+    }
+
     fn change<T>(&self, change: impl FnOnce(&mut Store) -> T) -> T {
         let mut store = self.state.store.lock();
         let result = change(&mut store);

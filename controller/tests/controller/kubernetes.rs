@@ -3,6 +3,7 @@
 mod callers;
 mod objects;
 mod same;
+mod statuses;
 mod writes;
 
 use std::time::Duration;

@@ -7,7 +7,8 @@ use crate::watch::kinds::{self, Trimmed};
 
 fn read(kind: Kind, value: Value) -> Read {
     let Trimmed { key, object, problems } = kinds::trim(kind, value, Vec::new());
-    Read { key, object, problems }
+    let standing = kind.has_status().then(Standing::default);
+    Read { key, object, problems, standing }
 }
 
 fn pod(name: &str, ip: &str) -> Read {
@@ -23,12 +24,12 @@ fn pod(name: &str, ip: &str) -> Read {
 
 /// Takes an event in; returns what changed, as `+name` and `-name`, and whether there is news besides.
 fn take(known: &mut Known, event: Event) -> (Vec<String>, bool) {
-    let mut changes = Vec::new();
-    let news = known.take(event, &mut changes);
+    let mut update = Update::default();
+    let news = known.take(event, &mut update);
     let line = |change: &Change| {
         format!("{}{}", if change.object.is_some() { '+' } else { '-' }, change.key.name)
     };
-    (changes.iter().map(line).collect(), news)
+    (update.changes.iter().map(line).collect(), news)
 }
 
 fn lines(known: &Known) -> Vec<String> {
