@@ -7,6 +7,7 @@
 mod claims;
 mod conditions;
 mod dirty;
+mod guards;
 mod inputs;
 mod peer_authentication;
 mod policies;
@@ -199,7 +200,8 @@ fn output(world: World<'_>, object: &Object) -> Output {
         Object::PeerAuthentication(policy) => {
             peer_authentication::peer_authentication(world, policy)
         }
-        Object::Gateway(_) | Object::Namespace(_) | Object::Node(_) => Output::default(),
+        Object::Gateway(gateway) => guards::gateway(world, gateway),
+        Object::Namespace(_) | Object::Node(_) => Output::default(),
     }
 }
 

@@ -66,7 +66,7 @@ fn unsupported(world: World<'_>, policy: &AuthorizationPolicy) -> Option<Problem
     })
 }
 
-fn is_dry_run(policy: &AuthorizationPolicy) -> bool {
+pub(super) fn is_dry_run(policy: &AuthorizationPolicy) -> bool {
     policy.meta.annotation("istio.io/dry-run").is_some_and(|value| &**value == "true")
 }
 

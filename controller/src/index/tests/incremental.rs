@@ -11,6 +11,7 @@ const OBJECTS: [(&str, &[&str]); 16] = [
         &[
             "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {istio.io/use-waypoint: wp}}",
             "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, annotations: {networking.istio.io/traffic-distribution: PreferClose}}",
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {istio.io/use-waypoint: wp}, annotations: {ambit.dev/allow-direct: 'true'}}",
         ],
     ),
     (
