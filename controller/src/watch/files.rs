@@ -232,7 +232,7 @@ impl Entry {
             let last = known.iter().find(|e| e.subject == subject && e.object.is_some());
             if let Some(last) = last {
                 object.clone_from(&last.object);
-                problems.push(Problem::new("", "its last good version stays in force"));
+                Problem::conclude(&mut problems, "its last good version stays in force");
             }
         }
         Self { number, line, subject, object, problems }

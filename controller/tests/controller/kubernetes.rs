@@ -1,5 +1,6 @@
 //! The objects of a cluster, and what the controller keeps there.
 
+mod bad_input;
 mod callers;
 mod objects;
 mod same;

@@ -125,7 +125,7 @@ pub(super) fn trim(meta: Meta, value: &Value, problems: &mut Vec<Problem>) -> Au
 }
 
 /// What stands in for a policy that cannot be understood.
-fn refused(meta: &Meta, value: &Value, problems: &mut Vec<Problem>) -> raw::Read {
+fn refused(meta: &Meta, value: &Value, problems: &mut [Problem]) -> raw::Read {
     let spec = value.get("spec");
     let field = |name: &str| spec.and_then(|s| s.get(name)).filter(|v| !v.is_null());
     if field("targetRefs").or(field("targetRef")).is_some() && field("selector").is_none() {
@@ -135,11 +135,11 @@ fn refused(meta: &Meta, value: &Value, problems: &mut Vec<Problem>) -> raw::Read
         } else {
             "what it is about is reached through its waypoint alone until this is corrected"
         };
-        problems.push(Problem::new("", message));
+        Problem::conclude(problems, message);
         let enforcement = Enforcement::Waypoint { restricts: true };
         return raw::Read { selector: Selector::default(), targets, enforcement };
     }
-    problems.push(Problem::new("", "everything it selects is denied until this is corrected"));
+    Problem::conclude(problems, "everything it selects is denied until this is corrected");
     let selector = field("selector").cloned().map(super::typed::<RawSelector>);
     let selector = selector.and_then(Result::ok).unwrap_or_default().into();
     raw::Read { selector, targets: Vec::new(), enforcement: Enforcement::Deny }

@@ -129,7 +129,7 @@ impl Known {
                 update.changes.push(Change { key: key.clone(), object: Some(object) });
             }
             None if self.objects.contains_key(&key) && !problems.is_empty() => {
-                problems.push(Problem::new("", "its last good version stays in force"));
+                Problem::conclude(&mut problems, "its last good version stays in force");
             }
             None => {}
         }
