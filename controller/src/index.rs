@@ -161,14 +161,14 @@ impl Index {
             let kept: BTreeSet<_> = new.map(|r| (r.kind, r.name.clone())).collect();
             for resource in old.iter().flat_map(|old| &old.resources) {
                 if !kept.contains(&(resource.kind, resource.name.clone())) {
-                    self.snapshot.of_mut(resource.kind).remove(&resource.name);
+                    self.snapshot.remove(resource);
                 }
             }
         }
         for resource in
             keys.iter().filter_map(|key| self.outputs.get(key)).flat_map(|o| &o.resources)
         {
-            self.snapshot.of_mut(resource.kind).insert(resource.clone());
+            self.snapshot.insert(resource.clone());
         }
     }
 
@@ -215,6 +215,11 @@ impl Output {
 
     pub(crate) fn push(&mut self, encoded: Encoded) {
         self.resources.push(Arc::new(encoded.into()));
+    }
+
+    /// Adds the workload of a pod on `node`.
+    pub(crate) fn push_on(&mut self, node: &Str, encoded: Encoded) {
+        self.resources.push(Arc::new(Resource { node: node.clone(), ..encoded.into() }));
     }
 
     fn extend(&mut self, other: Self) {

@@ -46,7 +46,7 @@ impl Source {
         if changed || starting.is_some() {
             let snapshot = self.index.snapshot().clone();
             let generation = self.publisher.publish(snapshot, seen);
-            self.clients.published(generation, seen);
+            self.clients.published(generation, seen, &self.metrics);
             tracing::info!(changes, generation, "published");
         }
         if let Some(starting) = starting {

@@ -55,7 +55,7 @@ pub(super) fn pod(world: World<'_>, pod: &Pod) -> Output {
     if waypoints::gateway_name(&pod.meta).is_none() {
         set_waypoint(world, &pod.meta, &mut workload, &mut output);
     }
-    output.push(Encoded::workload(&workload));
+    output.push_on(&pod.node, Encoded::workload(&workload));
     output
 }
 

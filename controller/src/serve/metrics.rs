@@ -21,6 +21,7 @@ pub struct Metrics {
     refused_pushes: Family<Type, Counter>,
     bytes: Counter,
     propagation: Histogram,
+    waiting: Gauge,
     streams_refused: Family<Reason, Counter>,
     certificates_issued: Counter,
     certificates_refused: Family<Reason, Counter>,
@@ -65,6 +66,7 @@ impl Default for Metrics {
             refused_pushes: Family::default(),
             bytes: Counter::default(),
             propagation: Histogram::new(BUCKETS),
+            waiting: Gauge::default(),
             streams_refused: Family::default(),
             certificates_issued: Counter::default(),
             certificates_refused: Family::default(),
@@ -92,9 +94,14 @@ impl Metrics {
         registry.register("refused_pushes", "xDS responses refused by proxies", m.refused_pushes);
         registry.register("pushed_bytes", "Bytes of xDS responses", m.bytes);
         registry.register(
-            "propagation_seconds",
+            "config_propagation_seconds",
             "Time from a change until every connected proxy has acknowledged it",
             m.propagation,
+        );
+        registry.register(
+            "changes_waiting",
+            "Published changes that not every connected proxy has acknowledged yet",
+            m.waiting,
         );
         registry.register("refused_streams", "xDS streams refused", m.streams_refused);
         registry.register(
@@ -161,6 +168,10 @@ impl Metrics {
 
     pub(crate) fn propagated(&self, times: Vec<Duration>) {
         times.into_iter().for_each(|time| self.propagation.observe(time.as_secs_f64()));
+    }
+
+    pub(crate) fn changes_waiting(&self, count: usize) {
+        set(&self.waiting, count);
     }
 
     pub(crate) fn stream_refused(&self, reason: &'static str) {

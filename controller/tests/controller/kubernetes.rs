@@ -4,6 +4,7 @@ mod bad_input;
 mod callers;
 mod objects;
 mod same;
+mod scale;
 mod statuses;
 mod writes;
 

@@ -1,6 +1,7 @@
 //! Requests and their answers.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -45,6 +46,7 @@ impl Api {
         };
         let trouble = self.state.store.lock().trouble(&target.permission());
         match trouble {
+            _ if self.shut.load(Ordering::Relaxed) => return failure(503),
             Some(Trouble::Missing) => return failure(404),
             Some(Trouble::Forbidden) => return failure(403),
             Some(Trouble::Down) => return failure(503),
