@@ -114,26 +114,7 @@ impl Metrics {
             "Requests for certificates that were refused, by reason",
             m.certificates_refused,
         );
-        registry.register(
-            "token_reviews",
-            "Tokens of callers, by outcome: accepted, refused, failed, or cached",
-            m.token_reviews,
-        );
-        registry.register(
-            "is_leader",
-            "1 while this replica is the one that writes to the cluster",
-            m.leader,
-        );
-        registry.register(
-            "status_writes",
-            "Writes of conditions into objects' statuses, by outcome",
-            m.status_writes,
-        );
-        registry.register(
-            "statuses_pending",
-            "Objects whose status this replica has yet to write",
-            m.statuses_pending,
-        );
+        metrics.register_cluster(registry);
         registry.register(
             "authority_reload_failures",
             "Times that the certificate authority's directory or Secret could not be used",
@@ -148,6 +129,30 @@ impl Metrics {
         registry.register("objects", "Objects that were read, by kind", m.objects);
         registry.register("refused_objects", "Remarks on files and objects now", m.objects_refused);
         metrics
+    }
+
+    /// Those that only a controller in a cluster counts.
+    fn register_cluster(&self, registry: &mut Registry) {
+        registry.register(
+            "token_reviews",
+            "Tokens of callers, by outcome: accepted, refused, failed, or cached",
+            self.token_reviews.clone(),
+        );
+        registry.register(
+            "is_leader",
+            "1 while this replica is the one that writes to the cluster",
+            self.leader.clone(),
+        );
+        registry.register(
+            "status_writes",
+            "Writes of conditions into objects' statuses, by outcome",
+            self.status_writes.clone(),
+        );
+        registry.register(
+            "statuses_pending",
+            "Objects whose status this replica has yet to write",
+            self.statuses_pending.clone(),
+        );
     }
 
     pub(crate) fn proxies(&self, count: usize) {
