@@ -90,8 +90,17 @@ impl Controller {
         let listeners = bind_loopback(config.admin_port).map_err(StartError::Admin)?;
         let foundation =
             Foundation::lay(config.source, config.server_names, &metrics, &mut registry).await?;
-        let Foundation { origin, first, tokens, pods, authority, keepers, election, status } =
-            foundation;
+        let Foundation {
+            origin,
+            first,
+            tokens,
+            pods,
+            authority,
+            keepers,
+            statuses,
+            election,
+            status,
+        } = foundation;
         let security =
             if config.plaintext { Security::Plaintext } else { Security::Tls(authority.clone()) };
         let listener = Listener::bind(config.listen, security).await?;
@@ -106,6 +115,7 @@ impl Controller {
             clients: Clients::default(),
             diagnostics: Diagnostics::default(),
             metrics: metrics.clone(),
+            statuses,
             starting: Some(ready.register("objects")),
         };
         if let Some(first) = first {

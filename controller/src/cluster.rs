@@ -1,9 +1,10 @@
 //! What the controller itself keeps in the cluster: its certificate authority, the copies of its roots in every
-//! namespace, and the lease that says which replica writes those.
+//! namespace, what objects say in their status, and the lease that says which replica writes those.
 
 mod authority;
 mod lease;
 mod root_copies;
+mod statuses;
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::watch::{Backoff, Pace, watch_error};
 pub use authority::SecretAuthority;
 pub use lease::{Election, LeaseSettings};
 pub use root_copies::RootCopies;
+pub use statuses::{StatusWriter, Statuses};
 
 /// The name that fields are owned by which the controller writes.
 const FIELD_MANAGER: &str = "ambit-controller";

@@ -5,13 +5,16 @@
 //! the cost of a change does not grow with the mesh.
 
 mod claims;
+mod conditions;
 mod dirty;
+mod guards;
 mod inputs;
 mod peer_authentication;
 mod policies;
 mod resource;
 mod services;
 mod snapshot;
+mod targets;
 mod vips;
 mod waypoints;
 mod workloads;
@@ -50,6 +53,8 @@ pub struct Index {
     inputs: Inputs,
     outputs: BTreeMap<Key, Output>,
     snapshot: Snapshot,
+    /// The objects whose conditions the last changes can have altered.
+    touched: Vec<Key>,
 }
 
 /// What the joins read.
@@ -90,6 +95,7 @@ impl Index {
             settings,
             outputs: BTreeMap::new(),
             snapshot: Snapshot::default(),
+            touched: Vec::new(),
         }
     }
 
@@ -112,6 +118,7 @@ impl Index {
         let before = self.snapshot.clone();
         self.refresh(&dirty);
         self.refresh_static_policy();
+        self.touched = dirty.into_iter().filter(|key| key.kind.has_status()).collect();
         for node in nodes {
             self.snapshot.identities.set(&node, self.inputs.identities_on(&node));
         }
@@ -121,6 +128,11 @@ impl Index {
     /// What is distributed now. Cheap to clone.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    /// The objects whose [conditions](Self::conditions) the last call of [`Index::apply`] can have altered.
+    pub fn touched(&self) -> &[Key] {
+        &self.touched
     }
 
     /// What is wrong with objects beyond what can be seen in each alone.
@@ -149,14 +161,14 @@ impl Index {
             let kept: BTreeSet<_> = new.map(|r| (r.kind, r.name.clone())).collect();
             for resource in old.iter().flat_map(|old| &old.resources) {
                 if !kept.contains(&(resource.kind, resource.name.clone())) {
-                    self.snapshot.of_mut(resource.kind).remove(&resource.name);
+                    self.snapshot.remove(resource);
                 }
             }
         }
         for resource in
             keys.iter().filter_map(|key| self.outputs.get(key)).flat_map(|o| &o.resources)
         {
-            self.snapshot.of_mut(resource.kind).insert(resource.clone());
+            self.snapshot.insert(resource.clone());
         }
     }
 
@@ -188,7 +200,8 @@ fn output(world: World<'_>, object: &Object) -> Output {
         Object::PeerAuthentication(policy) => {
             peer_authentication::peer_authentication(world, policy)
         }
-        Object::Gateway(_) | Object::Namespace(_) | Object::Node(_) => Output::default(),
+        Object::Gateway(gateway) => guards::gateway(world, gateway),
+        Object::Namespace(_) | Object::Node(_) => Output::default(),
     }
 }
 
@@ -202,6 +215,11 @@ impl Output {
 
     pub(crate) fn push(&mut self, encoded: Encoded) {
         self.resources.push(Arc::new(encoded.into()));
+    }
+
+    /// Adds the workload of a pod on `node`.
+    pub(crate) fn push_on(&mut self, node: &Str, encoded: Encoded) {
+        self.resources.push(Arc::new(Resource { node: node.clone(), ..encoded.into() }));
     }
 
     fn extend(&mut self, other: Self) {

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
 
 use super::StartError;
-use crate::cluster::{self, Election, RootCopies, SecretAuthority};
+use crate::cluster::{self, Election, RootCopies, SecretAuthority, StatusWriter, Statuses};
 use crate::config::{ClusterSource, FileSource, Source};
 use crate::serve::{Authority, AuthorityFiles, FileTokens, Metrics, Pods, Reviews, Tokens};
 use crate::watch::{Directory, Kubernetes, Origin, SourceErrors, Update};
@@ -26,6 +26,8 @@ pub(super) struct Foundation {
     pub(super) authority: Arc<Authority>,
     /// What runs as long as the process.
     pub(super) keepers: Vec<BoxFuture<'static, ()>>,
+    /// What objects should say about themselves, in a cluster.
+    pub(super) statuses: Option<Statuses>,
     /// Who of several replicas writes.
     pub(super) election: Option<Election>,
     /// Where metrics and readiness are served to others.
@@ -69,6 +71,7 @@ impl Foundation {
             pods: Pods::default(),
             authority,
             keepers: vec![keeper],
+            statuses: None,
             election: None,
             status: Vec::new(),
         })
@@ -88,6 +91,14 @@ impl Foundation {
         let pods = Pods::default();
         let reviews = Reviews::new(client.clone(), reviews, pods.clone(), metrics.clone());
         let election = Election::new(client.clone(), lease, metrics.clone());
+        let statuses = Statuses::default();
+        let writer = StatusWriter::new(
+            client.clone(),
+            statuses.clone(),
+            election.leads(),
+            pace,
+            metrics.clone(),
+        );
         let copies = RootCopies::new(client.clone(), authority.roots(), election.leads(), pace);
         Ok(Self {
             origin: Origin::Kubernetes(Kubernetes::follow(&client, pace, &errors)),
@@ -97,7 +108,9 @@ impl Foundation {
             keepers: vec![
                 secrets.keep(authority.clone(), metrics.clone()).boxed(),
                 copies.run().boxed(),
+                writer.run().boxed(),
             ],
+            statuses: Some(statuses),
             election: Some(election),
             authority,
             status,

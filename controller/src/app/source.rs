@@ -5,6 +5,7 @@ use std::time::Instant;
 use ambit_lifecycle::ReadyTask;
 use ambit_xds::ResourceType;
 
+use crate::cluster::Statuses;
 use crate::diagnostics::{Diagnostics, remarks};
 use crate::index::Index;
 use crate::serve::{Clients, Metrics, Pods, Publisher};
@@ -19,6 +20,8 @@ pub(super) struct Source {
     pub(super) clients: Clients,
     pub(super) diagnostics: Diagnostics,
     pub(super) metrics: Metrics,
+    /// What objects should say about themselves; absent for files.
+    pub(super) statuses: Option<Statuses>,
     /// There until the first state is published.
     pub(super) starting: Option<ReadyTask>,
 }
@@ -43,11 +46,14 @@ impl Source {
         if changed || starting.is_some() {
             let snapshot = self.index.snapshot().clone();
             let generation = self.publisher.publish(snapshot, seen);
-            self.clients.published(generation, seen);
+            self.clients.published(generation, seen, &self.metrics);
             tracing::info!(changes, generation, "published");
         }
         if let Some(starting) = starting {
             starting.done();
+        }
+        if let Some(statuses) = &self.statuses {
+            statuses.take(update.standings, &self.index);
         }
         let remarks = remarks(&update.reports, &self.origin, &self.index);
         self.metrics.objects_refused(remarks.len());

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use ambit_model::Str;
 
-use super::{World, waypoints};
+use super::{World, targets, waypoints};
+use crate::watch::kinds::AuthorizationPolicy;
 use crate::watch::{Key, Kind, Meta, Object, Selector};
 
 /// Kinds whose outputs are workloads.
@@ -17,27 +18,22 @@ const BOUND: [Kind; 4] = [Kind::Pod, Kind::WorkloadEntry, Kind::ServiceEntry, Ki
 pub(super) fn dirty(world: World<'_>, key: &Key, states: [Option<&Object>; 2]) -> BTreeSet<Key> {
     let mut keys = BTreeSet::from([key.clone()]);
     match key.kind {
-        Kind::Pod | Kind::EndpointSlice | Kind::WorkloadEntry => {}
+        Kind::EndpointSlice | Kind::WorkloadEntry => {}
+        Kind::Pod => keys.extend(states.iter().flatten().filter_map(|pod| gateway_of(pod.meta()))),
         Kind::Namespace if key.name == world.settings.root_namespace => {
             Kind::ALL.iter().for_each(|kind| everywhere(world, *kind, |_| true, &mut keys));
         }
         Kind::Namespace => {
             Kind::ALL.iter().for_each(|kind| within(world, *kind, &key.name, |_| true, &mut keys));
+            everywhere(world, Kind::Gateway, |_| true, &mut keys);
         }
         Kind::Node => on_node(world, &key.name, &mut keys),
         Kind::Service | Kind::ServiceEntry => {
-            let selected = |meta: &Meta| {
-                states
-                    .iter()
-                    .flatten()
-                    .any(|o| selector(o).is_some_and(|s| s.matches(&meta.labels)))
-            };
-            for kind in WORKLOADS {
-                within(world, kind, &key.namespace, selected, &mut keys);
-            }
+            states.iter().flatten().for_each(|service| endpoints(world, service, &mut keys));
             let label = "kubernetes.io/service-name";
             let of_service = |meta: &Meta| meta.label(label) == Some(&key.name);
             within(world, Kind::EndpointSlice, &key.namespace, of_service, &mut keys);
+            policies_for(world, key, &mut keys);
         }
         Kind::AuthorizationPolicy => {
             let selected = |meta: &Meta| {
@@ -49,6 +45,9 @@ pub(super) fn dirty(world: World<'_>, key: &Key, states: [Option<&Object>; 2]) -
             };
             workloads(world, &key.namespace, selected, &mut keys);
             workloads_of_entries(world, &key.namespace, &mut keys);
+            for policy in states.into_iter().flatten() {
+                guarded(world, policy, &mut keys);
+            }
         }
         Kind::PeerAuthentication => {
             workloads(world, &key.namespace, |_| true, &mut keys);
@@ -59,8 +58,8 @@ pub(super) fn dirty(world: World<'_>, key: &Key, states: [Option<&Object>; 2]) -
             within(world, Kind::PeerAuthentication, &key.namespace, |_| true, &mut keys);
         }
         Kind::Gateway => {
-            let bound = |meta: &Meta| waypoints::mentions(world, meta, key);
-            BOUND.iter().for_each(|kind| everywhere(world, *kind, bound, &mut keys));
+            behind(world, key, &mut keys);
+            policies_at_waypoints(world, &mut keys);
         }
     }
     keys
@@ -89,6 +88,76 @@ fn workloads(
             within(world, kind, namespace, &filter, keys);
         }
     }
+}
+
+/// The Gateway that a pod is a part of: the policy that lets its pods through names them.
+fn gateway_of(pod: &Meta) -> Option<Key> {
+    let name = waypoints::gateway_name(pod)?.clone();
+    Some(Key::new(Kind::Gateway, pod.namespace.clone(), name))
+}
+
+/// The workloads behind a Service or a ServiceEntry.
+fn endpoints(world: World<'_>, service: &Object, keys: &mut BTreeSet<Key>) {
+    let selected = |meta: &Meta| selector(service).is_some_and(|s| s.matches(&meta.labels));
+    for kind in WORKLOADS {
+        within(world, kind, &service.meta().namespace, selected, keys);
+    }
+}
+
+/// Everything that a Gateway's waypoint stands in front of, or should, and the workloads behind it.
+fn behind(world: World<'_>, gateway: &Key, keys: &mut BTreeSet<Key>) {
+    for object in BOUND.iter().flat_map(|kind| world.inputs.of_kind(*kind)) {
+        if waypoints::mentions(world, object.meta(), gateway) {
+            keys.insert(object.key());
+            endpoints(world, object, keys);
+        }
+    }
+}
+
+/// What a policy with `targetRefs` closes to all but its waypoints, and what lets those through.
+fn guarded(world: World<'_>, policy: &Object, keys: &mut BTreeSet<Key>) {
+    let Object::AuthorizationPolicy(policy) = policy else { return };
+    for target in &policy.targets {
+        match targets::key(&policy.meta, target) {
+            Some(key) if key.kind == Kind::Gateway => behind(world, &key, keys),
+            Some(key) => {
+                let service = world.inputs.get(&key);
+                service.into_iter().for_each(|service| endpoints(world, service, keys));
+            }
+            None => {
+                let gateways: Vec<Key> =
+                    world.inputs.of_kind(Kind::Gateway).map(Object::key).collect();
+                gateways.iter().for_each(|gateway| behind(world, gateway, keys));
+            }
+        }
+        everywhere(world, Kind::Gateway, |_| true, keys);
+    }
+}
+
+/// The policies whose `targetRefs` name `key`, and what lets the waypoints through that enforce them.
+fn policies_for(world: World<'_>, key: &Key, keys: &mut BTreeSet<Key>) {
+    let names = |policy: &AuthorizationPolicy| {
+        policy.targets.iter().any(|t| targets::key(&policy.meta, t).as_ref() == Some(key))
+    };
+    let policies = world.inputs.authorization_policies(&key.namespace);
+    let policies: Vec<Key> = policies.filter(|p| names(p)).map(|p| policy_key(p)).collect();
+    if !policies.is_empty() {
+        everywhere(world, Kind::Gateway, |_| true, keys);
+    }
+    keys.extend(policies);
+}
+
+/// The policies of any namespace that waypoints enforce.
+fn policies_at_waypoints(world: World<'_>, keys: &mut BTreeSet<Key>) {
+    for object in world.inputs.of_kind(Kind::AuthorizationPolicy) {
+        if matches!(object, Object::AuthorizationPolicy(policy) if !policy.targets.is_empty()) {
+            keys.insert(object.key());
+        }
+    }
+}
+
+fn policy_key(policy: &AuthorizationPolicy) -> Key {
+    Key::new(Kind::AuthorizationPolicy, policy.meta.namespace.clone(), policy.meta.name.clone())
 }
 
 fn workloads_of_entries(world: World<'_>, namespace: &Str, keys: &mut BTreeSet<Key>) {

@@ -16,7 +16,7 @@ pub(super) fn authorization_policy(world: World<'_>, policy: &AuthorizationPolic
         return Output::refused(problem);
     }
     let (action, rules) = match &policy.enforcement {
-        Enforcement::Waypoint | Enforcement::Unsupported(_) => return output,
+        Enforcement::Waypoint { .. } | Enforcement::Unsupported(_) => return output,
         // A rule without clauses matches everything.
         Enforcement::Deny => (Action::Deny, vec![Vec::new()]),
         Enforcement::Rules(action, rules) => {
@@ -66,7 +66,7 @@ fn unsupported(world: World<'_>, policy: &AuthorizationPolicy) -> Option<Problem
     })
 }
 
-fn is_dry_run(policy: &AuthorizationPolicy) -> bool {
+pub(super) fn is_dry_run(policy: &AuthorizationPolicy) -> bool {
     policy.meta.annotation("istio.io/dry-run").is_some_and(|value| &**value == "true")
 }
 

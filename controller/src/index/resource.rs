@@ -14,6 +14,8 @@ pub struct Resource {
     pub kind: ResourceType,
     /// Its name.
     pub name: Str,
+    /// The node of the pod whose workload it is; empty for everything else.
+    pub node: Str,
     /// The hash of its content.
     pub version: u64,
     /// The resource as an element of `DeltaDiscoveryResponse.resources`, with its field number and length.
@@ -51,6 +53,7 @@ impl From<Encoded> for Resource {
         Self {
             kind: encoded.kind,
             name: encoded.name,
+            node: Str::default(),
             version: encoded.version,
             wire: alone.encode_to_vec().into(),
         }

@@ -8,13 +8,10 @@ use ambit_model::{
 use ambit_proto::workload::AppProtocol;
 use ambit_xds::encode::{self, Encoded};
 
-use super::waypoints::{self, Bound, Traffic};
+use super::waypoints::{self, Bound};
 use super::{Output, World};
 use crate::watch::kinds::{EntryAddress, Service, ServiceEntry, TargetPort};
 use crate::watch::{Key, Kind, Meta, Problem};
-
-/// Managers whose services are waypoints and gateways themselves.
-const GATEWAYS: [&str; 2] = ["istio.io-mesh-controller", "istio.io-eastwest-controller"];
 
 /// A Service of Kubernetes.
 pub(super) fn service(world: World<'_>, service: &Service) -> Output {
@@ -45,14 +42,7 @@ pub(super) fn service(world: World<'_>, service: &Service) -> Output {
         ip_families: service.families,
         ..Model::default()
     };
-    let managed = service.meta.label("gateway.istio.io/managed");
-    if !managed.is_some_and(|by| GATEWAYS.contains(&&**by)) {
-        set_waypoints(
-            &mut model,
-            waypoints::bind(world, &service.meta, Traffic::Service),
-            &mut output,
-        );
-    }
+    set_waypoints(&mut model, waypoints::bind_service(world, &service.meta), &mut output);
     let protocols = service.ports.iter().map(|p| (p.port, p.app_protocol));
     output.push(encoded(world, &model, &service.meta, protocols));
     output
@@ -62,8 +52,8 @@ pub(super) fn service(world: World<'_>, service: &Service) -> Output {
 pub(super) fn service_entry(world: World<'_>, entry: &ServiceEntry) -> Output {
     let mut output = Output::default();
     let balancer = balancing::of_entry(world, entry, &mut output.problems);
-    let mut bound = waypoints::bind(world, &entry.meta, Traffic::Service);
-    output.problems.append(&mut bound.problems);
+    let bound = waypoints::bind_entry(world, entry);
+    output.problems.extend(bound.refused.iter().map(|refusal| refusal.problem.clone()));
     for (i, host) in entry.hosts.iter().enumerate() {
         if let Err(problem) = owns(world, entry, host) {
             output.problems.push(problem.within(&format!("spec.hosts[{i}]")));
@@ -156,7 +146,7 @@ fn fixed(target: &TargetPort) -> u16 {
 fn set_waypoints(model: &mut Model, bound: Bound, output: &mut Output) {
     model.waypoint = bound.waypoint;
     model.weighted_waypoints = bound.weighted;
-    output.problems.extend(bound.problems);
+    output.problems.extend(bound.refused.map(|refusal| refusal.problem));
 }
 
 /// The message of `model` with what only the wire knows.

@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub addresses: Resources,
     /// Policies.
     pub authorizations: Resources,
+    /// The workloads of each node's pods, which are also among the addresses.
+    local: OrdMap<Str, Resources>,
     /// Whose certificates each node may ask for.
     pub identities: NodeIdentities,
 }
@@ -44,7 +46,37 @@ impl Snapshot {
     /// For tests of what comes after the index.
     #[cfg(test)]
     pub(crate) fn add(&mut self, resource: Resource) {
-        self.of_mut(resource.kind).insert(Arc::new(resource));
+        self.insert(Arc::new(resource));
+    }
+
+    /// The workloads of the pods on `node`.
+    pub fn on(&self, node: &str) -> Option<&Resources> {
+        self.local.get(node)
+    }
+
+    /// Adds or replaces a resource; one with the same content stays as it is.
+    pub(super) fn insert(&mut self, resource: Arc<Resource>) {
+        let old = self.of(resource.kind).get(&resource.name).cloned();
+        if old.as_ref() == Some(&resource) {
+            return;
+        }
+        if let Some(old) = old {
+            self.remove(&old);
+        }
+        if !resource.node.is_empty() {
+            self.local.entry(resource.node.clone()).or_default().insert(resource.clone());
+        }
+        self.of_mut(resource.kind).insert(resource);
+    }
+
+    pub(super) fn remove(&mut self, resource: &Resource) {
+        self.of_mut(resource.kind).remove(&resource.name);
+        if let Some(local) = self.local.get_mut(&resource.node) {
+            local.remove(&resource.name);
+            if local.is_empty() {
+                self.local.remove(&resource.node);
+            }
+        }
     }
 
     pub(super) fn of_mut(&mut self, kind: ResourceType) -> &mut Resources {
@@ -93,7 +125,7 @@ impl Resources {
     }
 
     /// Adds or replaces a resource; one with the same content stays as it is.
-    pub(super) fn insert(&mut self, resource: Arc<Resource>) {
+    pub(crate) fn insert(&mut self, resource: Arc<Resource>) {
         if self.0.get(&resource.name) != Some(&resource) {
             self.0.insert(resource.name.clone(), resource);
         }

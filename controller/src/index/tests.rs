@@ -1,5 +1,7 @@
 //! Table tests of the index, one file for each view. Objects are written as users write them.
 
+mod conditions;
+mod guards;
 mod identities;
 mod incremental;
 mod peer_authentication;

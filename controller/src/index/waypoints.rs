@@ -1,12 +1,16 @@
 //! Which waypoint stands in front of a service or a workload.
 
+mod refusal;
+
 use ambit_model::{
     GatewayAddress, GatewayDestination, NamespacedHostname, NetworkAddress, Str, WeightedWaypoint,
 };
 
 use super::World;
-use crate::watch::kinds::{self, AllowedRoutes, Gateway};
-use crate::watch::{Key, Meta, Problem};
+use crate::watch::kinds::{self, AllowedRoutes, Gateway, ServiceEntry};
+use crate::watch::{Key, Kind, Meta};
+
+pub(super) use refusal::{Reason, Refusal};
 
 /// The port of waypoints that do not say otherwise.
 const HBONE_PORT: u16 = 15008;
@@ -27,8 +31,10 @@ pub(super) struct Bound {
     pub(super) waypoint: Option<GatewayAddress>,
     /// The waypoint and its canary, with their shares, where there is a canary.
     pub(super) weighted: Vec<WeightedWaypoint>,
-    /// Why there is none although one is asked for.
-    pub(super) problems: Vec<Problem>,
+    /// The Gateways of `waypoint` and `weighted`.
+    pub(super) gateways: Vec<Key>,
+    /// Why there is none although one is asked for, or no canary.
+    pub(super) refused: Option<Refusal>,
 }
 
 /// A reference to a Gateway.
@@ -41,6 +47,8 @@ struct Reference<'a> {
     inherited: bool,
 }
 
+/// Managers whose services are waypoints and gateways themselves.
+const GATEWAYS: [&str; 2] = ["istio.io-mesh-controller", "istio.io-eastwest-controller"];
 const USE: [&str; 2] = ["istio.io/use-waypoint", "istio.io/use-waypoint-namespace"];
 const CANARY: [&str; 2] =
     ["istio.io/use-waypoint-canary", "istio.io/use-waypoint-canary-namespace"];
@@ -54,25 +62,47 @@ pub(super) fn bind(world: World<'_>, meta: &Meta, traffic: Traffic) -> Bound {
     let gateway = match resolve(world, meta, &primary, traffic) {
         Ok(Some(gateway)) => gateway,
         Ok(None) => return bound,
-        Err(problem) => {
-            bound.problems.push(problem);
+        Err(refusal) => {
+            bound.refused = Some(refusal);
             return bound;
         }
     };
+    bound.gateways.push(primary.key());
     if traffic == Traffic::Service {
         match canary(world, meta, &primary) {
             Ok(None) => {}
-            Ok(Some((canary, weight))) => {
+            Ok(Some((reference, canary, weight))) => {
+                bound.gateways.push(reference.key());
                 bound.weighted = vec![
                     WeightedWaypoint { destination: gateway.clone(), weight: 100 - weight },
                     WeightedWaypoint { destination: canary, weight },
                 ];
             }
-            Err(problem) => bound.problems.push(problem),
+            Err(refusal) => bound.refused = Some(refusal),
         }
     }
     bound.waypoint = Some(gateway);
     bound
+}
+
+/// The waypoints in front of a Service of Kubernetes, unless it is one itself.
+pub(super) fn bind_service(world: World<'_>, meta: &Meta) -> Bound {
+    match meta.label("gateway.istio.io/managed") {
+        Some(by) if GATEWAYS.contains(&&**by) => Bound::default(),
+        _ => bind(world, meta, Traffic::Service),
+    }
+}
+
+/// The waypoints in front of a ServiceEntry. One that only its own namespace sees cannot stand behind the waypoint of
+/// another.
+pub(super) fn bind_entry(world: World<'_>, entry: &ServiceEntry) -> Bound {
+    let bound = bind(world, &entry.meta, Traffic::Service);
+    let elsewhere = bound.gateways.iter().find(|gateway| gateway.namespace != entry.meta.namespace);
+    let Some(gateway) = elsewhere.filter(|_| entry.private) else { return bound };
+    let message =
+        format!("{gateway} is of another namespace, which exportTo keeps from seeing this entry");
+    let reason = Reason::CrossNamespaceWaypointForbidden;
+    Bound { refused: Some(Refusal::new(reason, USE[0], message)), ..Bound::default() }
 }
 
 /// Whether `meta` or its namespace refers to the Gateway `key`, or is one of its pods.
@@ -109,17 +139,19 @@ fn resolve(
     meta: &Meta,
     reference: &Reference<'_>,
     traffic: Traffic,
-) -> Result<Option<GatewayAddress>, Problem> {
+) -> Result<Option<GatewayAddress>, Refusal> {
     let Reference { namespace, name, .. } = reference;
-    let problem = |message: String| Problem::new("metadata.labels[istio.io/use-waypoint]", message);
+    let refusal = |reason, message: String| Refusal::new(reason, USE[0], message);
     let Some(gateway) = world.inputs.gateway(namespace, name) else {
-        return Err(problem(format!("there is no Gateway {namespace}/{name}")));
+        let message = format!("there is no Gateway {namespace}/{name}");
+        return Err(refusal(Reason::WaypointIsNotReady, message));
     };
     if !serves(gateway, traffic) {
         let message = format!(
             "Gateway {namespace}/{name} does not serve this kind of traffic; see its label istio.io/waypoint-for"
         );
-        return if reference.inherited { Ok(None) } else { Err(problem(message)) };
+        let refusal = refusal(Reason::UnsupportedTrafficType, message);
+        return if reference.inherited { Ok(None) } else { Err(refusal) };
     }
     let listener = gateway.listeners.iter().find(|l| &*l.protocol == "HBONE");
     let same = AllowedRoutes::Same;
@@ -128,10 +160,12 @@ fn resolve(
             "Gateway {namespace}/{name} does not allow namespace {}; see allowedRoutes of its HBONE listener",
             meta.namespace
         );
-        return Err(problem(message));
+        return Err(refusal(Reason::AttachmentDenied, message));
     }
     let destination = destination(world, gateway).ok_or_else(|| {
-        problem(format!("Gateway {namespace}/{name} is not ready: it has no status.addresses"))
+        let message =
+            format!("Gateway {namespace}/{name} is not ready: it has no status.addresses");
+        refusal(Reason::WaypointIsNotReady, message)
     })?;
     let hbone_mtls_port = listener.map_or(HBONE_PORT, |l| l.port);
     Ok(Some(GatewayAddress { destination, hbone_mtls_port }))
@@ -180,23 +214,31 @@ fn destination(world: World<'_>, gateway: &Gateway) -> Option<GatewayDestination
         .or_else(ip)
 }
 
-fn canary(
-    world: World<'_>,
-    meta: &Meta,
+fn canary<'a>(
+    world: World<'a>,
+    meta: &'a Meta,
     primary: &Reference<'_>,
-) -> Result<Option<(GatewayAddress, u32)>, Problem> {
+) -> Result<Option<(Reference<'a>, GatewayAddress, u32)>, Refusal> {
     let Some(canary) = reference(world, meta, CANARY) else { return Ok(None) };
-    let invalid =
-        |message: &str| Problem::new("metadata.labels[istio.io/use-waypoint-canary]", message);
-    if (&canary.namespace, &canary.name) == (&primary.namespace, &primary.name) {
-        return Err(invalid("is the waypoint itself"));
+    let invalid = |reason, message: &str| Refusal::new(reason, CANARY[0], message);
+    if canary.key() == primary.key() {
+        return Err(invalid(Reason::CanarySameAsPrimary, "is the waypoint itself"));
     }
     let weight = canary.by.annotation(CANARY_WEIGHT).and_then(|w| w.parse().ok());
     let Some(weight @ 0..=100) = weight else {
-        return Err(invalid("needs the annotation istio.io/use-waypoint-canary-weight, 0 to 100"));
+        let message = "needs the annotation istio.io/use-waypoint-canary-weight, 0 to 100";
+        return Err(invalid(Reason::CanaryInvalidWeight, message));
     };
     let gateway = resolve(world, meta, &canary, Traffic::Service)?;
-    Ok(gateway.map(|gateway| (gateway, weight)))
+    Ok(gateway.map(|gateway| (canary, gateway, weight)))
+}
+
+// === impl Reference ===
+
+impl Reference<'_> {
+    fn key(&self) -> Key {
+        Key::new(Kind::Gateway, self.namespace.clone(), self.name.clone())
+    }
 }
 
 // === impl World ===

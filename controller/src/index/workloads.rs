@@ -7,14 +7,14 @@ mod tunnel;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ambit_model::{
-    GatewayAddress, HealthStatus, Locality, NamespacedHostname, NetworkMode, PortMap, Str,
-    TunnelProtocol, Workload, WorkloadType,
+    HealthStatus, Locality, NamespacedHostname, NetworkMode, PortMap, Str, TunnelProtocol,
+    Workload, WorkloadType,
 };
 use ambit_xds::encode::Encoded;
 
 use super::inputs::is_addressable;
 use super::waypoints::{self, Traffic};
-use super::{Output, World, policies, services};
+use super::{Output, World, guards, policies, services};
 use crate::watch::kinds::{
     EndpointSlice, EntryHost, EntryWorkload, Pod, Resolution, ServiceEntry, SliceEndpoint,
     WorkloadEntry,
@@ -53,9 +53,9 @@ pub(super) fn pod(world: World<'_>, pod: &Pod) -> Output {
     };
     // A gateway's own pods are not sent through it.
     if waypoints::gateway_name(&pod.meta).is_none() {
-        workload.waypoint = waypoint(world, &pod.meta, &mut output);
+        set_waypoint(world, &pod.meta, &mut workload, &mut output);
     }
-    output.push(Encoded::workload(&workload));
+    output.push_on(&pod.node, Encoded::workload(&workload));
     output
 }
 
@@ -71,7 +71,7 @@ pub(super) fn workload_entry(world: World<'_>, entry: &WorkloadEntry) -> Output 
         services: memberships(world, &entry.meta, &named, ports),
         ..outside(base(world, uid, &entry.meta), &entry.workload)
     };
-    workload.waypoint = waypoint(world, &entry.meta, &mut output);
+    set_waypoint(world, &entry.meta, &mut workload, &mut output);
     output.push(Encoded::workload(&workload));
     output
 }
@@ -168,13 +168,15 @@ pub(super) fn endpoint_slice(world: World<'_>, slice: &EndpointSlice) -> Output 
     output
 }
 
-/// The waypoint of a workload. One without its own label takes the namespace's where it can; services report on that.
-fn waypoint(world: World<'_>, meta: &Meta, output: &mut Output) -> Option<GatewayAddress> {
+/// Puts a workload behind its waypoints. One without its own label takes the namespace's where it can; services report
+/// on that.
+fn set_waypoint(world: World<'_>, meta: &Meta, workload: &mut Workload, output: &mut Output) {
     let bound = waypoints::bind(world, meta, Traffic::Workload);
+    workload.authorization_policies.extend(guards::names(world, meta, &bound.gateways));
+    workload.waypoint = bound.waypoint;
     if meta.label("istio.io/use-waypoint").is_some() {
-        output.problems.extend(bound.problems);
+        output.problems.extend(bound.refused.map(|refusal| refusal.problem));
     }
-    bound.waypoint
 }
 
 /// What workloads with metadata have in common.

@@ -43,7 +43,9 @@ enum Refusal {
     Identity,
     #[error("the identity is of another trust domain")]
     TrustDomain,
-    #[error("the caller is no node proxy and asks for an identity that is not its own")]
+    #[error(
+        "the caller asks for an identity that is not its own; if it is a node proxy, add its account to --trusted-node-account"
+    )]
     NotTrusted,
     #[error("no pod of that namespace and service account is on the caller's node")]
     NotOnNode,

@@ -21,11 +21,14 @@ pub struct Metrics {
     refused_pushes: Family<Type, Counter>,
     bytes: Counter,
     propagation: Histogram,
+    waiting: Gauge,
     streams_refused: Family<Reason, Counter>,
     certificates_issued: Counter,
     certificates_refused: Family<Reason, Counter>,
     token_reviews: Family<Outcome, Counter>,
     leader: Gauge,
+    status_writes: Family<Outcome, Counter>,
+    statuses_pending: Gauge,
     authority_failures: Counter,
     authority_expiry: Gauge,
     resources: Family<Type, Gauge>,
@@ -63,11 +66,14 @@ impl Default for Metrics {
             refused_pushes: Family::default(),
             bytes: Counter::default(),
             propagation: Histogram::new(BUCKETS),
+            waiting: Gauge::default(),
             streams_refused: Family::default(),
             certificates_issued: Counter::default(),
             certificates_refused: Family::default(),
             token_reviews: Family::default(),
             leader: Gauge::default(),
+            status_writes: Family::default(),
+            statuses_pending: Gauge::default(),
             authority_failures: Counter::default(),
             authority_expiry: Gauge::default(),
             resources: Family::default(),
@@ -88,9 +94,14 @@ impl Metrics {
         registry.register("refused_pushes", "xDS responses refused by proxies", m.refused_pushes);
         registry.register("pushed_bytes", "Bytes of xDS responses", m.bytes);
         registry.register(
-            "propagation_seconds",
+            "config_propagation_seconds",
             "Time from a change until every connected proxy has acknowledged it",
             m.propagation,
+        );
+        registry.register(
+            "changes_waiting",
+            "Published changes that not every connected proxy has acknowledged yet",
+            m.waiting,
         );
         registry.register("refused_streams", "xDS streams refused", m.streams_refused);
         registry.register(
@@ -103,16 +114,7 @@ impl Metrics {
             "Requests for certificates that were refused, by reason",
             m.certificates_refused,
         );
-        registry.register(
-            "token_reviews",
-            "Tokens of callers, by outcome: accepted, refused, failed, or cached",
-            m.token_reviews,
-        );
-        registry.register(
-            "is_leader",
-            "1 while this replica is the one that writes to the cluster",
-            m.leader,
-        );
+        metrics.register_cluster(registry);
         registry.register(
             "authority_reload_failures",
             "Times that the certificate authority's directory or Secret could not be used",
@@ -127,6 +129,30 @@ impl Metrics {
         registry.register("objects", "Objects that were read, by kind", m.objects);
         registry.register("refused_objects", "Remarks on files and objects now", m.objects_refused);
         metrics
+    }
+
+    /// Those that only a controller in a cluster counts.
+    fn register_cluster(&self, registry: &mut Registry) {
+        registry.register(
+            "token_reviews",
+            "Tokens of callers, by outcome: accepted, refused, failed, or cached",
+            self.token_reviews.clone(),
+        );
+        registry.register(
+            "is_leader",
+            "1 while this replica is the one that writes to the cluster",
+            self.leader.clone(),
+        );
+        registry.register(
+            "status_writes",
+            "Writes of conditions into objects' statuses, by outcome",
+            self.status_writes.clone(),
+        );
+        registry.register(
+            "statuses_pending",
+            "Objects whose status this replica has yet to write",
+            self.statuses_pending.clone(),
+        );
     }
 
     pub(crate) fn proxies(&self, count: usize) {
@@ -149,6 +175,10 @@ impl Metrics {
         times.into_iter().for_each(|time| self.propagation.observe(time.as_secs_f64()));
     }
 
+    pub(crate) fn changes_waiting(&self, count: usize) {
+        set(&self.waiting, count);
+    }
+
     pub(crate) fn stream_refused(&self, reason: &'static str) {
         self.streams_refused.get_or_create(&Reason { reason }).inc();
     }
@@ -168,6 +198,14 @@ impl Metrics {
 
     pub(crate) fn leads(&self, leads: bool) {
         self.leader.set(leads.into());
+    }
+
+    pub(crate) fn status_written(&self, outcome: &'static str) {
+        self.status_writes.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    pub(crate) fn statuses_pending(&self, count: usize) {
+        set(&self.statuses_pending, count);
     }
 
     pub(crate) fn authority_failed(&self) {

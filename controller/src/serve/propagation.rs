@@ -53,6 +53,11 @@ impl Propagation {
         self.proxies.len()
     }
 
+    /// How many changes not every proxy has yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
     fn settle(&mut self, now: Instant) -> Vec<Duration> {
         let everywhere = self.proxies.values().min().copied().unwrap_or(0);
         let waiting = self.pending.split_off(&(everywhere + 1));
@@ -78,7 +83,9 @@ mod tests {
         changes.published(2, at(100));
         changes.published(3, at(150));
         assert_eq!(changes.acked(a, 3, at(160)), NONE);
+        assert_eq!(changes.waiting(), 2);
         assert_eq!(changes.acked(b, 2, at(170)), [ms(70)]);
+        assert_eq!(changes.waiting(), 1);
         assert_eq!(changes.acked(b, 3, at(190)), [ms(40)]);
         assert_eq!(changes.acked(b, 3, at(999)), NONE);
     }

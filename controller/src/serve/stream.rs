@@ -19,8 +19,8 @@ use super::{Caller, Metrics, Published, Subscription, Tokens};
 use clients::Joined;
 pub use clients::{Client, Clients};
 
-/// At most one unanswered push for each type, and the end of the stream.
-const OUTGOING: usize = ResourceType::ALL.len() + 1;
+/// At most one unanswered push for each type, one that goes ahead, and the end of the stream.
+const OUTGOING: usize = ResourceType::ALL.len() + 2;
 
 /// The discovery service.
 #[derive(Clone)]

@@ -1,9 +1,10 @@
 //! What one stream sends, as a pure machine: requests and states in, pushes out.
 //!
 //! A change is pushed at once, unless the last push of the type has not been answered yet; whatever changes meanwhile
-//! goes out together with the answer.
+//! goes out together with the answer, except workloads of the client's own node, which go ahead.
 
 mod state;
+mod urgent;
 
 use std::sync::Arc;
 
@@ -101,7 +102,10 @@ impl Subscriber {
                 state.push(kind, published)
             }
         };
-        reaction.push = push.map(|push| self.number(push));
+        reaction.push = match push {
+            Some(push) => Some(self.number(push)),
+            None => self.urgent(published),
+        };
         Ok(reaction)
     }
 
@@ -111,7 +115,9 @@ impl Subscriber {
             .into_iter()
             .filter_map(|kind| self.states[kind as usize].as_mut()?.push(kind, published))
             .collect();
-        pushes.into_iter().map(|push| self.number(push)).collect()
+        let mut pushes: Vec<Push> = pushes.into_iter().map(|push| self.number(push)).collect();
+        pushes.extend(self.urgent(published));
+        pushes
     }
 
     /// The last generation of which the client has answered everything that concerns it; `None` before it has
@@ -120,9 +126,13 @@ impl Subscriber {
         self.states.iter().flatten().map(State::acked).min()
     }
 
-    fn number(&mut self, mut push: Push) -> Push {
+    fn nonce(&mut self, push: &Push) -> String {
         self.pushes += 1;
-        push.nonce = format!("{}-{}", push.generation, self.pushes);
+        format!("{}-{}", push.generation, self.pushes)
+    }
+
+    fn number(&mut self, mut push: Push) -> Push {
+        push.nonce = self.nonce(&push);
         if let Some(state) = &mut self.states[push.kind as usize] {
             state.sent(push.nonce.clone(), push.generation);
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::document::{self, Subject};
-use super::{Key, Object, Problem};
+use super::{Key, Object, Problem, Standing};
 
 /// A change of an object: its new state, or that it is gone.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,8 @@ pub struct Change {
 pub struct Update {
     /// Changes of objects.
     pub changes: Vec<Change>,
+    /// How objects stand whose status can say so, where that may have changed; nothing for files.
+    pub standings: Vec<(Key, Standing)>,
     /// Everything that is wrong with the source's objects now.
     pub reports: Vec<Report>,
 }
@@ -230,7 +232,7 @@ impl Entry {
             let last = known.iter().find(|e| e.subject == subject && e.object.is_some());
             if let Some(last) = last {
                 object.clone_from(&last.object);
-                problems.push(Problem::new("", "its last good version stays in force"));
+                Problem::conclude(&mut problems, "its last good version stays in force");
             }
         }
         Self { number, line, subject, object, problems }

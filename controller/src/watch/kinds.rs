@@ -23,7 +23,7 @@ use serde_json::Value;
 use super::{Key, Kind, Meta, Object, Problem, Selector};
 
 pub use authorization_policy::{
-    AuthorizationPolicy, Condition, Enforcement, Operation, PolicyAction, Rule, Source,
+    AuthorizationPolicy, Condition, Enforcement, Operation, PolicyAction, Rule, Source, Target,
 };
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
 pub use gateway::{AllowedRoutes, Gateway, GatewayAddress, Listener};

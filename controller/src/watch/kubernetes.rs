@@ -19,6 +19,7 @@ use known::{Event, Known};
 use lister::Lister;
 pub(crate) use pace::Backoff;
 pub use pace::Pace;
+pub(crate) use raw::resource;
 pub use trouble::SourceErrors;
 use trouble::Trouble;
 pub(crate) use trouble::{api_error, watch_error};
@@ -67,10 +68,10 @@ impl Kubernetes {
                 self.lists.join_next().await;
                 return std::future::pending().await;
             };
-            news |= self.known.take(event, &mut update.changes);
+            news |= self.known.take(event, &mut update);
             for _ in 1..BATCH {
                 let Ok(event) = self.events.try_recv() else { break };
-                news |= self.known.take(event, &mut update.changes);
+                news |= self.known.take(event, &mut update);
             }
             let missing = self.known.missing_rights();
             if missing != told {
@@ -79,7 +80,8 @@ impl Kubernetes {
                 }
                 told = missing;
             }
-            if self.known.is_complete() && (news || !update.changes.is_empty()) {
+            let empty = update.changes.is_empty() && update.standings.is_empty();
+            if self.known.is_complete() && (news || !empty) {
                 update.reports = self.known.reports();
                 return update;
             }

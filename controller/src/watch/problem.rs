@@ -22,6 +22,13 @@ impl Problem {
         Self { field: one_line(field.as_ref()), message: one_line(&message.to_string()) }
     }
 
+    /// Adds to the last of `problems` what follows from them all, so that it is one line; there is one at least.
+    pub(crate) fn conclude(problems: &mut [Self], consequence: &str) {
+        if let Some(last) = problems.last_mut() {
+            last.message = format!("{}; {consequence}", last.message);
+        }
+    }
+
     /// The same problem seen from the object that holds the field's owner at `path`.
     pub(crate) fn within(mut self, path: &str) -> Self {
         self.field = match self.field.as_str() {

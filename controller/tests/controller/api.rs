@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -24,6 +25,8 @@ pub(crate) use store::Trouble;
 pub(crate) struct Api {
     address: SocketAddr,
     state: Arc<State>,
+    /// Whether nobody gets in by this address any more.
+    shut: Arc<AtomicBool>,
 }
 
 struct State {
@@ -34,10 +37,24 @@ struct State {
 
 impl Api {
     pub(crate) async fn start() -> Self {
+        let state = State { store: Mutex::default(), changed: watch::Sender::new(0) };
+        Self::listen(Arc::new(state)).await
+    }
+
+    /// Another address of the same server, which can be shut alone.
+    pub(crate) async fn door(&self) -> Self {
+        Self::listen(self.state.clone()).await
+    }
+
+    /// Answers no more by this address; watches go on.
+    pub(crate) fn shut(&self) {
+        self.shut.store(true, Ordering::Relaxed);
+    }
+
+    async fn listen(state: Arc<State>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let state = Arc::new(State { store: Mutex::default(), changed: watch::Sender::new(0) });
-        let api = Self { address, state };
+        let api = Self { address, state, shut: Arc::default() };
         let server = api.clone();
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -104,6 +121,24 @@ impl Api {
     /// How many requests there were to create objects of a resource.
     pub(crate) fn created(&self, resource: &str) -> usize {
         self.state.store.lock().created(resource)
+    }
+
+    /// How many requests there were to write the status of an object.
+    pub(crate) fn status_writes(&self) -> usize {
+        self.state.store.lock().status_writes()
+    }
+
+    /// The conditions of an object, as `type status reason: message`, sorted.
+    pub(crate) fn conditions(&self, resource: &str, namespace: &str, name: &str) -> Vec<String> {
+        let object = self.get(resource, namespace, name).unwrap_or_default();
+        let list = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let line = |c: &Value| {
+            let text = |field: &str| c[field].as_str().expect("text");
+            format!("{} {} {}: {}", text("type"), text("status"), text("reason"), text("message"))
+        };
+        let mut lines: Vec<String> = list.iter().map(line).collect();
+        lines.sort();
+        lines
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Store) -> T) -> T {

@@ -114,7 +114,7 @@ async fn every_proxy_is_told_and_the_time_it_took_is_measured() {
         assert_eq!(proxy.changes().await, ["+Kubernetes//Pod/shop/db"]);
     }
     eventually(|| async {
-        controller.metric("ambit_controller_propagation_seconds_count").await >= 1.0
+        controller.metric("ambit_controller_config_propagation_seconds_count").await >= 1.0
     })
     .await;
     let clients = controller.get("/debug/clients").await;

@@ -1,8 +1,11 @@
 //! The objects of a cluster, and what the controller keeps there.
 
+mod bad_input;
 mod callers;
 mod objects;
 mod same;
+mod scale;
+mod statuses;
 mod writes;
 
 use std::time::Duration;

@@ -5,12 +5,13 @@ use proptest::prelude::*;
 use super::*;
 
 /// Objects that depend on each other in every way there is, each in a few variants.
-const OBJECTS: [(&str, &[&str]); 14] = [
+const OBJECTS: [(&str, &[&str]); 16] = [
     (
         "ns",
         &[
             "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {istio.io/use-waypoint: wp}}",
             "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, annotations: {networking.istio.io/traffic-distribution: PreferClose}}",
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {istio.io/use-waypoint: wp}, annotations: {ambit.dev/allow-direct: 'true'}}",
         ],
     ),
     (
@@ -87,7 +88,7 @@ const OBJECTS: [(&str, &[&str]); 14] = [
     (
         "gateway",
         &[
-            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: wp, namespace: shop, labels: {istio.io/waypoint-for: all}, annotations: {ambient.istio.io/waypoint-inbound-binding: PROXY/15088}}\nspec: {gatewayClassName: istio-waypoint}\nstatus: {addresses: [{type: IPAddress, value: 10.1.0.9}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: wp, namespace: shop, labels: {istio.io/waypoint-for: all}, annotations: {ambient.istio.io/waypoint-inbound-binding: PROXY/15088}}\nspec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}\nstatus: {addresses: [{type: IPAddress, value: 10.1.0.9}]}",
             "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: wp, namespace: shop}\nspec: {gatewayClassName: istio-waypoint}",
         ],
     ),
@@ -97,6 +98,21 @@ const OBJECTS: [(&str, &[&str]); 14] = [
             "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop}\nspec: {selector: {matchLabels: {app: web}}}",
             "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: istio-system}\nspec: {selector: {matchLabels: {app: db}}}",
             "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop}\nspec: {}",
+        ],
+    ),
+    (
+        "at-service",
+        &[
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: t, namespace: shop}\nspec: {targetRefs: [{kind: Service, name: web}]}",
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: t, namespace: shop}\nspec: {targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: e}, {kind: Service, name: web}], action: AUDIT}",
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: t, namespace: shop}\nspec: {targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: f}]}",
+        ],
+    ),
+    (
+        "at-gateway",
+        &[
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: g, namespace: shop}\nspec: {targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: wp}]}",
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: g, namespace: istio-system}\nspec: {targetRefs: [{group: gateway.networking.k8s.io, kind: GatewayClass, name: istio-waypoint}]}",
         ],
     ),
     (
@@ -131,8 +147,12 @@ proptest! {
         steps in proptest::collection::vec((0..OBJECTS.len(), 0_usize..4), 1..40),
     ) {
         let mut mesh = Mesh::new("");
+        let mut told = BTreeMap::new();
         for (object, variant) in &steps {
             mesh.write(OBJECTS[*object].0, text(*object, *variant));
+            for key in mesh.index.touched() {
+                told.insert(key.clone(), mesh.index.conditions(key, &[]));
+            }
         }
         let mut fresh = Mesh::new("");
         let mut changes = Vec::new();
@@ -146,6 +166,9 @@ proptest! {
             for name in mesh.names(kind) {
                 prop_assert_eq!(mesh.body(kind, &name), fresh.body(kind, &name), "{}", name);
             }
+        }
+        for (key, conditions) in told {
+            prop_assert_eq!(conditions, fresh.index.conditions(&key, &[]), "{}", key);
         }
         prop_assert_eq!(mesh.problems(), fresh.problems());
         prop_assert_eq!(mesh.index.snapshot(), fresh.index.snapshot());

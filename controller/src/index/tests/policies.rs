@@ -63,7 +63,7 @@ fn what_ztunnels_do_not_carry_out_is_not_sent() {
         ("action: AUDIT, rules: [{}]", true),
         ("action: CUSTOM, provider: {name: x}, rules: [{}]", true),
         ("targetRefs: [{kind: Service, name: web}]", false),
-        ("targetRef: {kind: Gateway, name: wp}", false),
+        ("targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: wp}", false),
     ] {
         let mesh = Mesh::new(&policy("shop", spec));
         assert_eq!(mesh.names(ResourceType::Authorization), [""; 0], "{spec}");

@@ -47,8 +47,10 @@ pub(super) struct Joined {
 
 impl Clients {
     /// Takes in that a state was published.
-    pub fn published(&self, generation: u64, seen: Instant) {
-        self.0.lock().propagation.published(generation, seen);
+    pub(crate) fn published(&self, generation: u64, seen: Instant, metrics: &Metrics) {
+        let mut inner = self.0.lock();
+        inner.propagation.published(generation, seen);
+        metrics.changes_waiting(inner.propagation.waiting());
     }
 
     /// Everybody who is connected.
@@ -86,6 +88,7 @@ impl Joined {
             client.acked = generation;
         }
         self.metrics.propagated(inner.propagation.acked(self.number, generation, now));
+        self.metrics.changes_waiting(inner.propagation.waiting());
     }
 
     pub(super) fn refused(&self, reason: &str) {
@@ -101,5 +104,6 @@ impl Drop for Joined {
         inner.clients.remove(&self.number);
         self.metrics.propagated(inner.propagation.leave(self.number, Instant::now()));
         self.metrics.proxies(inner.propagation.proxies());
+        self.metrics.changes_waiting(inner.propagation.waiting());
     }
 }

@@ -7,6 +7,7 @@ use ambit_model::Str;
 use ambit_proto::discovery::DeltaDiscoveryRequest;
 use ambit_xds::ResourceType;
 
+use super::urgent::Urgent;
 use super::{Published, Push};
 use crate::index::{Resource, Resources};
 
@@ -15,19 +16,21 @@ const WILDCARD: &str = "*";
 
 #[derive(Debug)]
 pub(super) struct State {
-    wanted: Wanted,
+    pub(super) wanted: Wanted,
     /// What the client has, once it has taken in what was sent.
-    has: Resources,
+    pub(super) has: Resources,
     /// The push that has not been answered: nonce and generation.
-    unanswered: Option<(String, u64)>,
+    pub(super) unanswered: Option<(String, u64)>,
     /// The last generation that was compared with what the client has and, where that differed, answered.
     acked: u64,
+    /// What went ahead of the answer to that push.
+    pub(super) urgent: Urgent,
     /// Names to send whether or not they have changed: the client has just asked for them.
     asked: BTreeSet<Str>,
 }
 
 #[derive(Debug, PartialEq)]
-enum Wanted {
+pub(super) enum Wanted {
     All,
     Named(BTreeSet<Str>),
 }
@@ -51,6 +54,7 @@ impl State {
             has: Resources::default(),
             unanswered: None,
             acked,
+            urgent: Urgent::default(),
             asked: BTreeSet::new(),
         };
         state.resubscribe(&request);
@@ -75,6 +79,10 @@ impl State {
 
     /// Takes in that the push with this nonce has been answered. False for an answer to something older.
     pub(super) fn answered(&mut self, nonce: &str) -> bool {
+        if self.urgent.unanswered.as_deref() == Some(nonce) {
+            self.urgent.unanswered = None;
+            return true;
+        }
         match self.unanswered.take() {
             Some((expected, generation)) if expected == nonce => {
                 self.acked = generation;
@@ -136,7 +144,9 @@ impl State {
         }
         self.has = resources.clone();
         if changed.is_empty() && removed.is_empty() {
-            self.acked = published.generation;
+            if self.urgent.unanswered.is_none() {
+                self.acked = published.generation;
+            }
             return None;
         }
         Some(push(kind, published, changed, removed))
@@ -144,6 +154,11 @@ impl State {
 
     pub(super) fn sent(&mut self, nonce: String, generation: u64) {
         self.unanswered = Some((nonce, generation));
+    }
+
+    /// Whether the client has been sent all of this.
+    pub(super) fn has(&self, resources: &Resources) -> bool {
+        self.has == *resources
     }
 
     pub(super) fn acked(&self) -> u64 {
@@ -160,7 +175,7 @@ fn gone(held: &HashMap<String, String>, resources: &Resources, known: &[Str]) ->
     gone
 }
 
-fn push(
+pub(super) fn push(
     kind: ResourceType,
     published: &Published,
     resources: Vec<Arc<Resource>>,

@@ -13,17 +13,19 @@ use crate::index::Snapshot;
 
 use ResourceType::{Address, Authorization as Policy};
 
-/// States of a mesh with these workloads, each `name` or `name=revision`.
+/// States of a mesh with these workloads, each `name` or `name=revision`, or `name@node` for a pod.
 fn state(generation: u64, workloads: &[&str]) -> Published {
     let mut snapshot = Snapshot::default();
     for workload in workloads {
         let (name, revision) = workload.split_once('=').unwrap_or((workload, "1"));
+        let (name, node) = name.split_once('@').unwrap_or((name, ""));
         let encoded = Encoded::workload(&Workload {
             uid: name.into(),
+            node: node.into(),
             canonical_revision: revision.into(),
             ..Workload::default()
         });
-        snapshot.add(encoded.into());
+        snapshot.add(Resource { node: node.into(), ..encoded.into() });
     }
     Published { generation, snapshot, seen: Instant::now() }
 }
@@ -295,4 +297,48 @@ fn the_client_is_who_its_token_says() {
         let result = subscriber.request(request, &state(1, &[]));
         assert_eq!(result.map(|_| ()), expected, "{node:?}");
     }
+}
+
+#[test]
+fn what_is_on_the_clients_own_node_goes_ahead_of_an_answer() {
+    let mut subscriber = Subscriber::new(caller());
+    let before = state(1, &["old@node-a"]);
+    let first_push = subscriber.request(first(Address), &before).unwrap().push.unwrap();
+    let policies = subscriber.request(first(Policy), &before).unwrap().push.unwrap();
+    // Others wait for the answer, also those of other nodes.
+    let others = state(2, &["old@node-a", "far@node-b", "vm"]);
+    assert!(subscriber.published(&others).is_empty());
+    let both = state(3, &["new@node-a", "far@node-b", "vm"]);
+    let ahead = subscriber.published(&both).pop().unwrap();
+    assert_eq!(content(&ahead), ["+new"], "nothing that is gone, and nothing of others");
+    // One at a time, and nothing twice.
+    let more = state(4, &["new@node-a", "newer@node-a", "far@node-b", "vm"]);
+    assert!(subscriber.published(&more).is_empty());
+    assert!(subscriber.request(answer(&policies), &more).unwrap().push.is_none());
+
+    // Answers come in order; the rest follows the first, without what has gone ahead.
+    let rest = subscriber.request(answer(&first_push), &more).unwrap().push.unwrap();
+    assert_eq!(content(&rest), ["+far", "+newer", "+vm", "-old"]);
+    assert_eq!(subscriber.acked(), Some(1));
+    assert!(subscriber.request(answer(&ahead), &more).unwrap().push.is_none());
+    assert!(subscriber.request(answer(&rest), &more).unwrap().push.is_none());
+    assert_eq!(subscriber.acked(), Some(4));
+}
+
+#[test]
+fn nothing_goes_ahead_of_the_policies_that_it_may_refer_to() {
+    let mut subscriber = Subscriber::new(caller());
+    let before = state(1, &[]);
+    let addresses = subscriber.request(first(Address), &before).unwrap().push.unwrap();
+    let policies = subscriber.request(first(Policy), &before).unwrap().push.unwrap();
+    let mut after = state(2, &["new@node-a"]);
+    after.snapshot.add(Encoded::authorization(&deny()).into());
+    assert!(subscriber.published(&after).is_empty(), "the policy waits for an answer");
+    let pushed = subscriber.request(answer(&policies), &after).unwrap().push.unwrap();
+    assert_eq!((pushed.kind, content(&pushed).len()), (Policy, 1));
+    let after = Published { generation: 3, ..after };
+    let ahead = subscriber.published(&after).pop().unwrap();
+    assert_eq!((ahead.kind, content(&ahead)), (Address, vec!["+new".to_owned()]));
+    assert!(subscriber.request(answer(&addresses), &after).unwrap().push.is_none());
+    assert_eq!(subscriber.acked().unwrap(), 1, "two answers are missing");
 }

@@ -1,8 +1,9 @@
 //! `AuthorizationPolicy`.
 
 mod raw;
+mod targets;
 
-use ambit_model::{ServiceAccountMatch, StringMatch};
+use ambit_model::{ServiceAccountMatch, Str, StringMatch};
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -16,8 +17,23 @@ pub struct AuthorizationPolicy {
     pub meta: Meta,
     /// The workloads it is about; all of its namespace where empty.
     pub selector: Selector,
+    /// Whose waypoints enforce it; ztunnels do where it names none.
+    pub targets: Vec<Target>,
     /// What it means for ztunnels.
     pub enforcement: Enforcement,
+}
+
+/// What a policy's `targetRefs` names, in the policy's namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A Service.
+    Service(Str),
+    /// A ServiceEntry.
+    ServiceEntry(Str),
+    /// A Gateway: everything behind it.
+    Gateway(Str),
+    /// A GatewayClass: everything behind its Gateways.
+    GatewayClass(Str),
 }
 
 /// What a policy means for ztunnels.
@@ -28,7 +44,10 @@ pub enum Enforcement {
     /// It could not be understood, so what it selects is closed.
     Deny,
     /// Nothing: it is for waypoints.
-    Waypoint,
+    Waypoint {
+        /// Whether it refuses anything there; an AUDIT does not.
+        restricts: bool,
+    },
     /// Nothing: its action is none that a ztunnel carries out.
     Unsupported(&'static str),
 }
@@ -95,23 +114,39 @@ pub enum Condition {
 /// Reads a policy. One that cannot be understood closes what it selects, and the problem says so.
 pub(super) fn trim(meta: Meta, value: &Value, problems: &mut Vec<Problem>) -> AuthorizationPolicy {
     let readable = problems.is_empty();
-    match raw::read(&meta.namespace, value) {
-        Ok((selector, enforcement)) if readable => {
-            AuthorizationPolicy { meta, selector, enforcement }
-        }
+    let raw::Read { selector, targets, enforcement } = match raw::read(&meta.namespace, value) {
+        Ok(read) if readable => read,
         result => {
             problems.extend(result.err());
-            let spec = value.get("spec");
-            let field = |name: &str| spec.and_then(|s| s.get(name)).filter(|v| !v.is_null());
-            if field("targetRefs").or(field("targetRef")).is_some() && field("selector").is_none() {
-                let selector = Selector::default();
-                return AuthorizationPolicy { meta, selector, enforcement: Enforcement::Waypoint };
-            }
-            problems
-                .push(Problem::new("", "everything it selects is denied until this is corrected"));
-            let selector = field("selector").cloned().map(super::typed::<RawSelector>);
-            let selector = selector.and_then(Result::ok).unwrap_or_default().into();
-            AuthorizationPolicy { meta, selector, enforcement: Enforcement::Deny }
+            refused(&meta, value, problems)
         }
+    };
+    AuthorizationPolicy { meta, selector, targets, enforcement }
+}
+
+/// What stands in for a policy that cannot be understood.
+fn refused(meta: &Meta, value: &Value, problems: &mut [Problem]) -> raw::Read {
+    let spec = value.get("spec");
+    let field = |name: &str| spec.and_then(|s| s.get(name)).filter(|v| !v.is_null());
+    if field("targetRefs").or(field("targetRef")).is_some() && field("selector").is_none() {
+        let targets = targets(meta, spec);
+        let message = if targets.is_empty() {
+            "nothing is enforced until this is corrected"
+        } else {
+            "what it is about is reached through its waypoint alone until this is corrected"
+        };
+        Problem::conclude(problems, message);
+        let enforcement = Enforcement::Waypoint { restricts: true };
+        return raw::Read { selector: Selector::default(), targets, enforcement };
     }
+    Problem::conclude(problems, "everything it selects is denied until this is corrected");
+    let selector = field("selector").cloned().map(super::typed::<RawSelector>);
+    let selector = selector.and_then(Result::ok).unwrap_or_default().into();
+    raw::Read { selector, targets: Vec::new(), enforcement: Enforcement::Deny }
+}
+
+/// Whose waypoints a policy is for that says nothing else of use.
+fn targets(meta: &Meta, spec: Option<&Value>) -> Vec<Target> {
+    let raw = super::typed::<targets::RawTargets>(spec.cloned().unwrap_or_default());
+    raw.and_then(|raw| raw.resolve(&meta.namespace)).unwrap_or_default()
 }

@@ -58,7 +58,7 @@ pub(super) fn trim(meta: Meta, value: &Value, problems: &mut Vec<Problem>) -> Pe
         }
         result => {
             problems.extend(result.err());
-            problems.push(Problem::new("", "STRICT is enforced until this is corrected"));
+            Problem::conclude(problems, "STRICT is enforced until this is corrected");
             let selector =
                 value.pointer("/spec/selector").cloned().map(super::typed::<RawSelector>);
             let selector = selector.and_then(Result::ok).unwrap_or_default().into();

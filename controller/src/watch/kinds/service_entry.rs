@@ -189,10 +189,10 @@ fn resolution(text: Option<&str>) -> Result<Resolution, Problem> {
     match text {
         None | Some("" | "NONE") => Ok(Resolution::None),
         Some("STATIC") => Ok(Resolution::Static),
-        Some("DNS" | "DNS_ROUND_ROBIN") => Ok(Resolution::Dns),
+        Some("DNS" | "DNS_ROUND_ROBIN" | "DYNAMIC_DNS") => Ok(Resolution::Dns),
         Some(other) => Err(Problem::new(
             "spec.resolution",
-            format!("{other:?} is none of NONE, STATIC, DNS, DNS_ROUND_ROBIN"),
+            format!("{other:?} is none of NONE, STATIC, DNS, DNS_ROUND_ROBIN, DYNAMIC_DNS"),
         )),
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Trouble;
-use crate::watch::{Change, Key, Kind, Object, Problem, Report};
+use crate::watch::{Change, Key, Kind, Object, Problem, Report, Standing, Update};
 
 /// An object as it was read.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,8 @@ pub(super) struct Read {
     /// The object, where it is good; or what has to be enforced in place of a policy that is not.
     pub(super) object: Option<Object>,
     pub(super) problems: Vec<Problem>,
+    /// How it stands, without `problems`; absent for kinds that cannot say so.
+    pub(super) standing: Option<Standing>,
 }
 
 /// What happens in a cluster.
@@ -65,16 +67,16 @@ impl Known {
         self.awaited.is_empty()
     }
 
-    /// Takes an event in and adds what changes. Tells whether reports are others now, or the state has become complete.
-    pub(super) fn take(&mut self, event: Event, changes: &mut Vec<Change>) -> bool {
+    /// Takes an event in and adds what follows to `update`. Tells whether reports are others now, or the state has become complete.
+    pub(super) fn take(&mut self, event: Event, update: &mut Update) -> bool {
         match event {
             Event::Listed(kind, list) => {
                 let was_awaited = self.awaited.remove(&kind);
                 let recovered = self.troubles.remove(&kind).is_some();
-                self.listed(kind, list, changes) | was_awaited | recovered
+                self.listed(kind, list, update) | was_awaited | recovered
             }
-            Event::Applied(read) => self.applied(read, changes),
-            Event::Gone(key) => self.gone(key, changes),
+            Event::Applied(read) => self.applied(read, update),
+            Event::Gone(key) => self.gone(key, update),
             Event::Troubled(kind, trouble) => {
                 let settled = trouble.settles(kind) && self.awaited.remove(&kind);
                 let old = self.troubles.insert(kind, trouble);
@@ -97,7 +99,7 @@ impl Known {
         troubles.chain(problems).collect()
     }
 
-    fn listed(&mut self, kind: Kind, list: Vec<Read>, changes: &mut Vec<Change>) -> bool {
+    fn listed(&mut self, kind: Kind, list: Vec<Read>, update: &mut Update) -> bool {
         let present: BTreeSet<Key> = list.iter().map(|read| read.key.clone()).collect();
         let first = Key::new(kind, "", "");
         let known = self.objects.range(&first..).map(|(key, _)| key);
@@ -110,26 +112,30 @@ impl Known {
             .collect();
         let mut news = false;
         for key in gone {
-            news |= self.gone(key, changes);
+            news |= self.gone(key, update);
         }
         for read in list {
-            news |= self.applied(read, changes);
+            news |= self.applied(read, update);
         }
         news
     }
 
-    fn applied(&mut self, read: Read, changes: &mut Vec<Change>) -> bool {
-        let Read { key, object, mut problems } = read;
+    fn applied(&mut self, read: Read, update: &mut Update) -> bool {
+        let Read { key, object, mut problems, standing } = read;
         match object {
             Some(object) if self.objects.get(&key) == Some(&object) => {}
             Some(object) => {
                 self.objects.insert(key.clone(), object.clone());
-                changes.push(Change { key: key.clone(), object: Some(object) });
+                update.changes.push(Change { key: key.clone(), object: Some(object) });
             }
             None if self.objects.contains_key(&key) && !problems.is_empty() => {
-                problems.push(Problem::new("", "its last good version stays in force"));
+                Problem::conclude(&mut problems, "its last good version stays in force");
             }
             None => {}
+        }
+        if let Some(standing) = standing {
+            let problems = problems.clone();
+            update.standings.push((key.clone(), Standing { problems, ..standing }));
         }
         if problems.is_empty() {
             return self.problems.remove(&key).is_some();
@@ -138,10 +144,13 @@ impl Known {
         old.as_ref() != self.problems.get(&key)
     }
 
-    fn gone(&mut self, key: Key, changes: &mut Vec<Change>) -> bool {
+    fn gone(&mut self, key: Key, update: &mut Update) -> bool {
         let news = self.problems.remove(&key).is_some();
+        if key.kind.has_status() {
+            update.standings.push((key.clone(), Standing::default()));
+        }
         if self.objects.remove(&key).is_some() {
-            changes.push(Change { key, object: None });
+            update.changes.push(Change { key, object: None });
         }
         news
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::known::Read;
 use crate::watch::kinds::{self, Trimmed};
-use crate::watch::{Key, Kind};
+use crate::watch::{Key, Kind, Standing};
 
 /// An object before it is trimmed. Only what the watch itself needs has been looked at, so that a malformed object
 /// does not spoil the list that it is in.
@@ -21,7 +21,7 @@ pub(super) struct Raw {
 }
 
 /// How the API server calls `kind` in `version`.
-pub(super) fn resource(kind: Kind, version: &str) -> ApiResource {
+pub(crate) fn resource(kind: Kind, version: &str) -> ApiResource {
     let group = kind.group();
     let api_version =
         if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
@@ -46,8 +46,9 @@ impl Raw {
     /// The object as it is used.
     pub(super) fn trim(self, kind: Kind) -> Read {
         let key = self.key(kind);
+        let standing = kind.has_status().then(|| Standing::read(&self.value));
         let Trimmed { object, problems, .. } = kinds::trim(kind, self.value, Vec::new());
-        Read { key, object, problems }
+        Read { key, object, problems, standing }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Requests and their answers.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -20,6 +21,8 @@ struct Target {
     resource: String,
     namespace: String,
     name: Option<String>,
+    /// Whether it is the object's status alone.
+    status: bool,
 }
 
 /// A watch, from one look to the next.
@@ -41,8 +44,9 @@ impl Api {
             let pairs = parts.uri.query().unwrap_or_default().split('&');
             pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|p| p.1)
         };
-        let trouble = self.state.store.lock().trouble(&target.resource);
+        let trouble = self.state.store.lock().trouble(&target.permission());
         match trouble {
+            _ if self.shut.load(Ordering::Relaxed) => return failure(503),
             Some(Trouble::Missing) => return failure(404),
             Some(Trouble::Forbidden) => return failure(403),
             Some(Trouble::Down) => return failure(503),
@@ -55,6 +59,13 @@ impl Api {
             let version = query("resourceVersion").and_then(|v| v.parse().ok()).unwrap_or(0);
             return self.watch(target.resource, selected, version);
         }
+        if let Target { status: true, resource, namespace, name: Some(name) } = &target {
+            let manager = query("fieldManager").expect("a field manager");
+            let status = body["status"].clone();
+            let patched = self
+                .change(|store| store.apply_status(resource, namespace, name, manager, &status));
+            return patched.map_or_else(|| absent(name), |object| response(StatusCode::OK, object));
+        }
         self.once(parts.method, target, selected, body)
     }
 
@@ -65,7 +76,7 @@ impl Api {
         selected: Option<String>,
         mut body: Value,
     ) -> Response<Body> {
-        let Target { resource, namespace, name } = target;
+        let Target { resource, namespace, name, .. } = target;
         if method != Method::GET {
             if let Some(name) = &name {
                 body["metadata"]["name"] = name.as_str().into();
@@ -164,7 +175,13 @@ impl Target {
             resource: format!("{}/{}", root.join("/"), rest[0]),
             namespace: namespace.to_owned(),
             name: rest.get(1).map(|name| (*name).to_owned()),
+            status: rest.get(2) == Some(&"status"),
         }
+    }
+
+    /// What somebody needs a right for.
+    fn permission(&self) -> String {
+        if self.status { format!("{}/status", self.resource) } else { self.resource.clone() }
     }
 }
 
@@ -184,6 +201,13 @@ fn status(code: u16) -> Value {
 
 fn failure(code: u16) -> Response<Body> {
     response(StatusCode::from_u16(code).expect("a code"), status(code))
+}
+
+/// An object is not there, unlike its kind.
+fn absent(name: &str) -> Response<Body> {
+    let mut status = status(404);
+    status["details"] = json!({"name": name});
+    response(StatusCode::NOT_FOUND, status)
 }
 
 fn response(code: StatusCode, body: Value) -> Response<Body> {

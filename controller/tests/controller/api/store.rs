@@ -12,6 +12,9 @@ pub(crate) enum Trouble {
     Down,
 }
 
+/// Resource, namespace and name.
+type ObjectKey = (String, String, String);
+
 /// Something that happened to an object.
 #[derive(Clone, Debug)]
 pub(super) struct Happened {
@@ -26,11 +29,14 @@ pub(super) struct Store {
     version: u64,
     /// What happened up to here is forgotten.
     forgotten: u64,
-    objects: BTreeMap<(String, String, String), Value>,
+    objects: BTreeMap<ObjectKey, Value>,
     history: Vec<Happened>,
     troubles: HashMap<String, Trouble>,
     tokens: HashMap<String, Value>,
     created: HashMap<String, usize>,
+    /// Who owns which type of condition of which object, and how often statuses were written.
+    owners: HashMap<(ObjectKey, String), String>,
+    status_writes: usize,
     /// Counts failures that end watches.
     epoch: u64,
 }
@@ -68,6 +74,18 @@ impl Store {
         let key = (resource.to_owned(), text("namespace"), text("name"));
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
         object["metadata"]["managedFields"] = json!([{"manager": "test"}]);
+        let old = self.objects.get(&key);
+        if object["spec"].is_object() {
+            let last = old.map_or(0, |old| old["metadata"]["generation"].as_i64().unwrap_or(0));
+            let same = old.is_some_and(|old| old["spec"] == object["spec"]);
+            object["metadata"]["generation"] = (last + i64::from(!same)).into();
+        }
+        // Whoever writes an object without its status leaves the status as it is.
+        if let Some(status) = old.and_then(|old| old.get("status"))
+            && object.get("status").is_none()
+        {
+            object["status"] = status.clone();
+        }
         let old = self.objects.insert(key, object.clone());
         self.happened(if old.is_some() { "MODIFIED" } else { "ADDED" }, resource, object.clone());
         object
@@ -92,6 +110,42 @@ impl Store {
             Some(_) => Err(409),
             None => Err(404),
         }
+    }
+
+    /// Server-side apply of conditions: `manager` owns those that it names, and no longer those that it does not.
+    pub(super) fn apply_status(
+        &mut self,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+        manager: &str,
+        status: &Value,
+    ) -> Option<Value> {
+        self.status_writes += 1;
+        let key = (resource.to_owned(), namespace.to_owned(), name.to_owned());
+        let mut object = self.objects.get(&key)?.clone();
+        let text = |condition: &Value| condition["type"].as_str().unwrap_or_default().to_owned();
+        let list = |status: &Value| status["conditions"].as_array().cloned().unwrap_or_default();
+        let applied = list(status);
+        let mut conditions = list(&object["status"]);
+        conditions.retain(|c| {
+            let owner = self.owners.get(&(key.clone(), text(c))).map(String::as_str);
+            owner != Some(manager) && applied.iter().all(|new| text(new) != text(c))
+        });
+        self.owners.retain(|(of, _), owner| *of != key || owner != manager);
+        for condition in &applied {
+            self.owners.insert((key.clone(), text(condition)), manager.to_owned());
+        }
+        conditions.extend(applied);
+        if list(&object["status"]) != conditions {
+            object["status"]["conditions"] = conditions.into();
+            object = self.put(resource, object);
+        }
+        Some(object)
+    }
+
+    pub(super) fn status_writes(&self) -> usize {
+        self.status_writes
     }
 
     pub(super) fn delete(&mut self, resource: &str, namespace: &str, name: &str) {

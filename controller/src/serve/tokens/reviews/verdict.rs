@@ -33,7 +33,10 @@ pub(super) fn bearer(status: TokenReviewStatus, audiences: &[String]) -> Result<
     // A server that does not know audiences has checked none.
     let granted = status.audiences.unwrap_or_default();
     if !granted.iter().any(|audience| audiences.contains(audience)) {
-        return Err(format!("its audience is none of {}", audiences.join(", ")));
+        let audiences = audiences.join(", ");
+        return Err(format!(
+            "its audience is none of {audiences}; project a token for that audience"
+        ));
     }
     let user = status.user.unwrap_or_default();
     let name = user.username.unwrap_or_default();

@@ -6,7 +6,8 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Condition, Enforcement, Operation, PolicyAction, Rule, Source};
+use super::targets::{RawTarget, RawTargets};
+use super::{Condition, Enforcement, Operation, PolicyAction, Rule, Source, Target};
 use crate::watch::kinds::meta::RawSelector;
 use crate::watch::kinds::{Problem, Selector, network, part, ports};
 
@@ -14,8 +15,8 @@ use crate::watch::kinds::{Problem, Selector, network, part, ports};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RawSpec {
     selector: Option<RawSelector>,
-    target_ref: Option<Value>,
-    target_refs: Option<Vec<Value>>,
+    target_ref: Option<RawTarget>,
+    target_refs: Option<Vec<RawTarget>>,
     rules: Option<Vec<RawRule>>,
     action: Option<String>,
     #[serde(rename = "provider")]
@@ -82,32 +83,41 @@ struct RawCondition {
     not_values: Vec<String>,
 }
 
-/// The selector and the meaning of the policy in `value`.
-pub(super) fn read(namespace: &str, value: &Value) -> Result<(Selector, Enforcement), Problem> {
+/// What a policy says.
+pub(super) struct Read {
+    pub(super) selector: Selector,
+    pub(super) targets: Vec<Target>,
+    pub(super) enforcement: Enforcement,
+}
+
+/// Reads the policy in `value`.
+pub(super) fn read(namespace: &str, value: &Value) -> Result<Read, Problem> {
     let spec: RawSpec = part(value, "spec")?;
-    let targeted =
-        spec.target_ref.is_some() || spec.target_refs.as_ref().is_some_and(|refs| !refs.is_empty());
+    let targets = RawTargets { target_ref: spec.target_ref, target_refs: spec.target_refs };
+    let targeted = !targets.is_empty();
     if targeted && spec.selector.is_some() {
         return Err(Problem::new("spec.selector", "cannot stand beside targetRefs; keep one"));
     }
-    let selector = spec.selector.unwrap_or_default().into();
-    if targeted {
-        return Ok((selector, Enforcement::Waypoint));
-    }
-    let action = match spec.action.as_deref() {
-        None | Some("ALLOW") => PolicyAction::Allow,
-        Some("DENY") => PolicyAction::Deny,
-        Some("AUDIT") => return Ok((selector, Enforcement::Unsupported("AUDIT"))),
-        Some("CUSTOM") => return Ok((selector, Enforcement::Unsupported("CUSTOM"))),
+    let targets = targets.resolve(namespace)?;
+    let rules = spec.rules.unwrap_or_default().into_iter().enumerate().map(|(i, raw)| {
+        rule(namespace, raw).map_err(|problem| problem.within(&format!("spec.rules[{i}]")))
+    });
+    let rules = rules.collect::<Result<_, _>>()?;
+    let enforcement = match spec.action.as_deref() {
+        Some("AUDIT") if targeted => Enforcement::Waypoint { restricts: false },
+        None | Some("ALLOW" | "DENY" | "CUSTOM") if targeted => {
+            Enforcement::Waypoint { restricts: true }
+        }
+        None | Some("ALLOW") => Enforcement::Rules(PolicyAction::Allow, rules),
+        Some("DENY") => Enforcement::Rules(PolicyAction::Deny, rules),
+        Some("AUDIT") => Enforcement::Unsupported("AUDIT"),
+        Some("CUSTOM") => Enforcement::Unsupported("CUSTOM"),
         Some(other) => {
             let message = format!("{other:?} is none of ALLOW, DENY, AUDIT, CUSTOM");
             return Err(Problem::new("spec.action", message));
         }
     };
-    let rules = spec.rules.unwrap_or_default().into_iter().enumerate().map(|(i, raw)| {
-        rule(namespace, raw).map_err(|problem| problem.within(&format!("spec.rules[{i}]")))
-    });
-    Ok((selector, Enforcement::Rules(action, rules.collect::<Result<_, _>>()?)))
+    Ok(Read { selector: spec.selector.unwrap_or_default().into(), targets, enforcement })
 }
 
 fn rule(namespace: &str, raw: RawRule) -> Result<Rule, Problem> {

@@ -7,7 +7,8 @@ use crate::watch::kinds::{self, Trimmed};
 
 fn read(kind: Kind, value: Value) -> Read {
     let Trimmed { key, object, problems } = kinds::trim(kind, value, Vec::new());
-    Read { key, object, problems }
+    let standing = kind.has_status().then(Standing::default);
+    Read { key, object, problems, standing }
 }
 
 fn pod(name: &str, ip: &str) -> Read {
@@ -23,12 +24,12 @@ fn pod(name: &str, ip: &str) -> Read {
 
 /// Takes an event in; returns what changed, as `+name` and `-name`, and whether there is news besides.
 fn take(known: &mut Known, event: Event) -> (Vec<String>, bool) {
-    let mut changes = Vec::new();
-    let news = known.take(event, &mut changes);
+    let mut update = Update::default();
+    let news = known.take(event, &mut update);
     let line = |change: &Change| {
         format!("{}{}", if change.object.is_some() { '+' } else { '-' }, change.key.name)
     };
-    (changes.iter().map(line).collect(), news)
+    (update.changes.iter().map(line).collect(), news)
 }
 
 fn lines(known: &Known) -> Vec<String> {
@@ -62,9 +63,9 @@ fn an_unusable_object_keeps_its_last_good_version_and_an_unusable_policy_closes(
     let mut known = Known::new([]);
     take(&mut known, Event::Applied(pod("a", "10.0.0.1")));
     assert_eq!(take(&mut known, Event::Applied(pod("a", "nonsense"))), (vec![], true));
-    let [of_field, kept] = &lines(&known)[..] else { panic!("{:?}", lines(&known)) };
-    assert!(of_field.contains("Pod shop/a: status.podIP"), "{of_field}");
-    assert!(kept.ends_with("its last good version stays in force"), "{kept}");
+    let [line] = &lines(&known)[..] else { panic!("{:?}", lines(&known)) };
+    assert!(line.contains("Pod shop/a: status.podIP"), "{line}");
+    assert!(line.ends_with("; its last good version stays in force"), "{line}");
     assert_eq!(take(&mut known, Event::Applied(pod("a", "10.0.0.1"))), (vec![], true));
     assert_eq!(lines(&known), Vec::<String>::new());
 

@@ -1,0 +1,130 @@
+//! Table tests of what is written when.
+
+use super::*;
+
+const NOW: &str = "2026-01-02T00:00:00Z";
+const THEN: &str = "2026-01-01T00:00:00Z";
+
+fn condition(kind: ConditionType, status: bool, message: &str) -> Condition {
+    Condition { kind, status, reason: "Reason".into(), message: message.into() }
+}
+
+fn accepted(status: bool, message: &str) -> Condition {
+    condition(ConditionType::ZtunnelAccepted, status, message)
+}
+
+fn present(condition: Condition, observed: i64) -> Present {
+    Present { condition, observed: Some(observed), since: THEN.into() }
+}
+
+fn standing(generation: i64, present: Vec<Present>) -> Standing {
+    Standing { generation: Some(generation), present, problems: Vec::new() }
+}
+
+fn policy() -> Key {
+    Key::new(Kind::AuthorizationPolicy, "shop", "p")
+}
+
+/// What is written to a policy, as `manager: since status message, …`.
+fn lines(standing: &Standing, wanted: &[Condition]) -> Vec<String> {
+    let line = |write: &Write| {
+        let conditions = write.conditions.iter().map(|p| {
+            assert_eq!(p.observed, standing.generation);
+            format!(" {} {} {}", p.since, p.condition.status, p.condition.message)
+        });
+        format!("{}:{}", write.manager, conditions.collect::<String>())
+    };
+    writes(Kind::AuthorizationPolicy, standing, wanted, NOW).iter().map(line).collect()
+}
+
+#[test]
+fn only_what_differs_is_written_and_the_time_is_that_of_the_status() {
+    let good = || vec![present(accepted(true, "good"), 1)];
+    let table = [
+        // (generation, what is there, what is wanted, what is written)
+        (1, vec![], vec![accepted(true, "good")], vec![format!("ztunnel: {NOW} true good")]),
+        (1, good(), vec![accepted(true, "good")], vec![]),
+        (2, good(), vec![accepted(true, "good")], vec![format!("ztunnel: {THEN} true good")]),
+        (1, good(), vec![accepted(true, "better")], vec![format!("ztunnel: {THEN} true better")]),
+        (1, good(), vec![accepted(false, "bad")], vec![format!("ztunnel: {NOW} false bad")]),
+        (1, good(), vec![], vec!["ztunnel:".to_owned()]),
+        (
+            1,
+            good(),
+            vec![condition(ConditionType::WaypointAccepted, true, "there")],
+            vec!["ztunnel:".to_owned(), format!("waypoint: {NOW} true there")],
+        ),
+        (1, vec![], vec![], vec![]),
+    ];
+    for (generation, present, wanted, expected) in table {
+        let full = |line: &String| {
+            let (manager, rest) = line.split_once(':').unwrap();
+            format!("istio-ambient-{manager}-policy:{rest}")
+        };
+        let expected: Vec<String> = expected.iter().map(full).collect();
+        assert_eq!(lines(&standing(generation, present), &wanted), expected, "{wanted:?}");
+    }
+}
+
+#[test]
+fn what_is_written_is_not_pending_any_more() {
+    let (mut ledger, key) = (Ledger::default(), policy());
+    ledger.stand(&key, standing(1, vec![]));
+    ledger.want(&key, vec![accepted(true, "good")]);
+    let (next, writes) = ledger.next(None, |_| true, NOW).unwrap();
+    assert_eq!((&next, writes.len(), ledger.pending()), (&key, 1, 1));
+    // While it was written something else came to be wanted.
+    ledger.want(&key, vec![accepted(false, "bad")]);
+    ledger.written(&key, &writes[0]);
+    let (_, second) = ledger.next(Some(&key), |_| true, "2026-01-03T00:00:00Z").unwrap();
+    ledger.written(&key, &second[0]);
+    assert_eq!(ledger.pending(), 0);
+    // The API server says the same: nothing to do, also after a restart.
+    let stands = ledger.standings[&key].clone();
+    let mut fresh = Ledger::default();
+    for ledger in [&mut ledger, &mut fresh] {
+        ledger.stand(&key, stands.clone());
+        ledger.want(&key, vec![accepted(false, "bad")]);
+        assert_eq!(ledger.pending(), 0);
+    }
+    // Somebody else removes it: it is written again.
+    ledger.stand(&key, standing(1, vec![]));
+    ledger.want(&key, vec![accepted(false, "bad")]);
+    assert_eq!(ledger.pending(), 1);
+    // And the object goes.
+    ledger.stand(&key, Standing::default());
+    ledger.want(&key, vec![]);
+    assert_eq!((ledger.pending(), ledger.standings.len()), (0, 0));
+}
+
+#[test]
+fn each_object_has_its_turn_and_resting_kinds_wait() {
+    let mut ledger = Ledger::default();
+    let service = Key::new(Kind::Service, "shop", "web");
+    let bound = condition(ConditionType::WaypointBound, true, "there");
+    let other = Key::new(Kind::AuthorizationPolicy, "shop", "q");
+    ledger.want(&policy(), vec![accepted(true, "good")]);
+    ledger.want(&other, vec![accepted(true, "good")]);
+    ledger.want(&service, vec![bound]);
+    let next = |last: Option<&Key>, open: &dyn Fn(Kind) -> bool| {
+        ledger.next(last, open, NOW).map(|(key, _)| key)
+    };
+    let all = |_| true;
+    assert_eq!(next(None, &all), Some(policy()));
+    assert_eq!(next(Some(&policy()), &all), Some(other.clone()));
+    assert_eq!(next(Some(&other), &all), Some(service.clone()));
+    assert_eq!(next(Some(&service), &all), Some(policy()));
+    assert_eq!(next(None, &|kind| kind == Kind::Service), Some(service));
+    assert_eq!(next(None, &|_| false), None);
+}
+
+#[test]
+fn objects_that_need_nothing_cost_nothing() {
+    let mut ledger = Ledger::default();
+    for i in 0..1000 {
+        let key = Key::new(Kind::Service, "shop", format!("s{i}"));
+        ledger.stand(&key, Standing::default());
+        ledger.want(&key, vec![]);
+    }
+    assert_eq!((ledger.pending(), ledger.standings.len()), (0, 0));
+}
