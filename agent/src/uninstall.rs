@@ -29,18 +29,31 @@ use crate::state::LINGER;
 /// An agent still runs, which would put everything in again; or what cannot be taken out, after all that can.
 pub async fn uninstall(config: Config) -> anyhow::Result<()> {
     let node = NetNs::current().context("reading the own network namespace: mount /proc")?;
+    if !config.run_dir.join(PODS).exists() {
+        tracing::info!("no agent has left anything on this node");
+        return Ok(());
+    }
     let run_dir = RunDir::open(&config.run_dir)?;
     let kubernetes = config.kubernetes.as_ref();
     if let Some(install) = kubernetes.and_then(|kubernetes| kubernetes.install.clone()) {
         Installer::new(install).uninstall().context("taking the CNI plugin out")?;
     }
+    let left = release_all(&config, run_dir, &node).await?;
+    Probes::remove(&node, Path::new(&config.run_dir))
+        .map_err(|problem| anyhow::anyhow!("the node's rules for health probes: {problem}"))?;
+    anyhow::ensure!(left == 0, "{left} pods are still captured: see above, then run this again");
+    remove_files(&config).context("removing the agent's own files")
+}
+
+/// Takes all pods out of the mesh; returns how many could not be.
+async fn release_all(config: &Config, run_dir: RunDir, node: &NetNs) -> anyhow::Result<usize> {
     let capturer = Capturer::new(choose(config.backend)?, run_dir);
-    let client = match kubernetes {
+    let client = match config.kubernetes {
         Some(_) => Client::try_default().await.ok(),
         None => None,
     };
     let records = capturer.remembered().context("reading the records of captured pods")?;
-    let defaults = Defaults::new(&config, node.clone());
+    let defaults = Defaults::new(config, node.clone());
     let passing = records.iter().filter(|record| pass(&capturer, record, &defaults)).count();
     if passing > 0 {
         tokio::time::sleep(LINGER).await;
@@ -62,10 +75,7 @@ pub async fn uninstall(config: Config) -> anyhow::Result<()> {
             remove_annotation(client, pod).await;
         }
     }
-    Probes::remove(&node, Path::new(&config.run_dir))
-        .map_err(|problem| anyhow::anyhow!("the node's rules for health probes: {problem}"))?;
-    anyhow::ensure!(left == 0, "{left} pods are still captured: see above, then run this again");
-    remove_files(&config).context("removing the agent's own files")
+    Ok(left)
 }
 
 /// Removes what agents keep in directories that others may use too.

@@ -30,10 +30,7 @@ async fn removal_leaves_nothing_and_cuts_nothing() {
         assert_eq!(inside("grep -l ambit /etc/cni/net.d/* || true").await, "");
         assert_eq!(inside("nft list tables | grep -c ambit || true").await, "0\n");
         assert_eq!(inside("pgrep -x ztunnel || pgrep -x ambit-agent || true").await, "");
-        assert_eq!(
-            inside("find /run/istio-cni /run/ztunnel -mindepth 1").await,
-            ""
-        );
+        assert_eq!(inside("find /run/istio-cni /run/ztunnel -mindepth 1").await, "");
     }
     for kind in ["clusterrole", "clusterrolebinding"] {
         let left = done(&format!("get {kind} -o name")).await;
