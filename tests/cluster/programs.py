@@ -25,9 +25,10 @@ PROGRAMS = {
 }
 
 
-def build():
-    """Builds what is missing or out of date."""
-    for name, (flags, duration) in PROGRAMS.items():
+def build(*names):
+    """Builds what is missing or out of date, of these programs or of all."""
+    for name in names or PROGRAMS:
+        flags, duration = PROGRAMS[name]
         output, module = BUILT / name, HERE / name
         sources = [file for file in module.iterdir() if file.suffix in (".go", ".mod", ".sum")]
         key = stamp.of_contents(sources, flags)
