@@ -49,6 +49,8 @@ pub struct Index {
     settings: Settings,
     inputs: Inputs,
     outputs: BTreeMap<Key, Output>,
+    /// Those of the outputs that have problems.
+    flawed: BTreeSet<Key>,
     snapshot: Snapshot,
 }
 
@@ -89,6 +91,7 @@ impl Index {
             inputs: Inputs::new(settings.cluster_domain.clone()),
             settings,
             outputs: BTreeMap::new(),
+            flawed: BTreeSet::new(),
             snapshot: Snapshot::default(),
         }
     }
@@ -96,6 +99,7 @@ impl Index {
     /// Takes in changes, all at once. Tells whether anything that is distributed has changed.
     pub fn apply(&mut self, changes: Vec<Change>) -> bool {
         let mut dirty = BTreeSet::new();
+        let first = self.inputs.is_empty();
         let mut nodes = BTreeSet::new();
         for Change { key, object } in changes {
             let old = self.inputs.get(&key).cloned();
@@ -105,6 +109,11 @@ impl Index {
                 }
             }
             dirty.extend(self.inputs.set(key.clone(), object.clone()));
+            if first {
+                // Everything is computed anyway, once all of it is there.
+                dirty.insert(key);
+                continue;
+            }
             let world = World { settings: &self.settings, inputs: &self.inputs };
             dirty.extend(dirty::dirty(world, &key, [old.as_ref(), object.as_ref()]));
         }
@@ -125,7 +134,7 @@ impl Index {
 
     /// What is wrong with objects beyond what can be seen in each alone.
     pub fn problems(&self) -> impl Iterator<Item = (&Key, &Problem)> {
-        let outputs = self.outputs.iter();
+        let outputs = self.flawed.iter().filter_map(|key| Some((key, self.outputs.get(key)?)));
         outputs.flat_map(|(key, output)| output.problems.iter().map(move |p| (key, p)))
     }
 
@@ -140,6 +149,11 @@ impl Index {
         for key in keys {
             let world = World { settings: &self.settings, inputs: &self.inputs };
             let new = self.inputs.get(key).map(|object| output(world, object)).unwrap_or_default();
+            if new.problems.is_empty() {
+                self.flawed.remove(key);
+            } else {
+                self.flawed.insert(key.clone());
+            }
             let old = if new == Output::default() {
                 self.outputs.remove(key)
             } else {
