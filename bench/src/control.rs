@@ -115,7 +115,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         return std::future::pending().await;
     }
     let mut measurement = Measurement::new(&plan, &world);
-    measurement.run(&candidate).await?;
+    // What was measured before something failed is worth reading.
+    let outcome = measurement.run(&candidate).await;
     let Measurement { figures, phases, .. } = measurement;
     let results = Results {
         machine,
@@ -132,7 +133,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         let json = serde_json::to_vec_pretty(&results)?;
         std::fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    Ok(ExitCode::SUCCESS)
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 // === impl Options ===
