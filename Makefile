@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BIN := target/release
 
-.PHONY: help demo build test check tests docs deny bench-quick images cluster cluster-down test-cluster
+.PHONY: help demo build test check tests docs deny bench-quick bench-control images cluster cluster-down test-cluster
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -44,6 +44,13 @@ bench-quick: ## Ambit beside the bare network (and PEER_ZTUNNEL=path), in at mos
 	@tests/need.sh nft:nftables ip:iproute2 iperf3:iperf3 wrk:wrk
 	$(CARGO) build --release --locked --workspace
 	$(BIN)/bench quick
+
+# ISTIOD=address:port measures a live istiod instead; BENCH_OPTIONS, for example --large, changes what is measured.
+bench-control: ## the controller with 20,000 pods and 1,000 proxies, on a real API server; the first time 15 minutes
+	@tests/need.sh python3:python3 setpriv:util-linux
+	@cd tests/cluster && python3 -c 'import programs; programs.build("kubebox")'
+	$(CARGO) build --release --locked -p ambit-controller -p ambit-bench
+	$(BIN)/bench control --json target/bench/control.json $(BENCH_OPTIONS)
 
 images: build ## OCI images of the components in target/images
 	@tests/need.sh python3:python3 nft:nftables iptables:iptables ip:iproute2 \

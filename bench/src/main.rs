@@ -1,4 +1,5 @@
-//! `bench`: what the mesh costs, beside the bare network and a peer, measured with well-known load tools.
+//! `bench`: what the mesh costs. `bench quick` measures the data plane beside the bare network and a peer, with
+//! well-known load tools; `bench control` measures the control plane.
 //!
 //! ```text
 //!  scenario, peer (data) ─▶ testbed (namespaces, servers, proxies) ─▶ measure (load, usage) ─▶ results ─▶ report
@@ -6,6 +7,7 @@
 //!
 //! A new scenario is a line in [`scenario`], a new proxy one in [`peer`].
 
+mod control;
 mod load;
 mod machine;
 mod measure;
@@ -38,12 +40,15 @@ struct Arguments {
 enum Command {
     /// Throughput, small requests, new connections and memory, in at most three minutes.
     Quick(quick::Options),
+    /// Propagation, memory and CPU of the controller with simulated pods and proxies.
+    Control(Box<control::Options>),
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Quick(options) => until_signal(quick::run(options)).await,
+        Command::Control(options) => until_signal(control::run(*options)).await,
     };
     match done {
         Ok(code) => code,

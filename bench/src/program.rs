@@ -1,7 +1,10 @@
-//! Programs of others inside namespaces: servers that run until they are dropped, and tools that run to their end.
+//! Programs of others, in namespaces or beside us: servers that run until they are dropped, and tools that run to
+//! their end.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -34,15 +37,37 @@ impl Program {
     pub(crate) fn start(
         name: impl Into<String>,
         room: &Room,
-        mut command: Command,
+        command: Command,
         log: &Path,
     ) -> anyhow::Result<Self> {
-        let name = name.into();
+        Self::spawn(name.into(), command, log, |command| room.spawn_async(command))
+    }
+
+    /// Starts `command` where we are.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(crate) fn start_here(
+        name: impl Into<String>,
+        command: Command,
+        log: &Path,
+    ) -> anyhow::Result<Self> {
+        Self::spawn(name.into(), command, log, |command| {
+            tokio::process::Command::from(command).kill_on_drop(true).spawn()
+        })
+    }
+
+    fn spawn(
+        name: String,
+        mut command: Command,
+        log: &Path,
+        spawn: impl FnOnce(Command) -> io::Result<Child>,
+    ) -> anyhow::Result<Self> {
         // Appending, so that emptying the file leaves no hole.
         let file = OpenOptions::new().create(true).append(true).open(log);
         let file = file.with_context(|| format!("cannot write {}", log.display()))?;
         command.stderr(file.try_clone()?).stdout(file);
-        let child = room.spawn_async(command).with_context(|| format!("cannot start {name}"))?;
+        let child = spawn(command).with_context(|| format!("cannot start {name}"))?;
         let pid = child.id().with_context(|| format!("{name} ended at once"))?;
         Ok(Self { name, child, pid, log: log.to_owned() })
     }
@@ -99,6 +124,14 @@ impl Program {
             let _ = log.set_len(0);
         }
     }
+}
+
+/// A command whose process does not outlive this one, not even if this one is killed.
+pub(crate) fn dies_with_us(program: impl AsRef<OsStr>) -> Command {
+    // The standard library can set a parent-death signal only through unsafe code; setpriv execs the program.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program).process_group(0).stdin(Stdio::null());
+    command
 }
 
 /// Runs a tool in `room` to its end and returns its standard output.

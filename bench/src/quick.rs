@@ -134,13 +134,13 @@ fn chosen<T: Clone>(
 }
 
 /// Better now than after three minutes.
-fn check_writable(file: &Path) -> anyhow::Result<()> {
+pub(crate) fn check_writable(file: &Path) -> anyhow::Result<()> {
     let open = OpenOptions::new().create(true).append(true).open(file);
     open.map(drop).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// Raises the limit of open files as far as it goes, for us and all that we start.
-fn allow_many_files() -> anyhow::Result<()> {
+pub(crate) fn allow_many_files() -> anyhow::Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
 }

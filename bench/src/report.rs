@@ -7,10 +7,11 @@ use comfy_table::{CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle}
 use crate::memory::{MemorySample, Moment};
 use crate::results::{Results, Summary, median};
 use crate::scenario::{Goal, Load, MEMORY_GOALS, Placement, Scenario};
+pub(crate) use format::digits;
 use format::{at_least, at_most, cpu, latency, megabytes, per_mille, rate, title};
 
 /// Two-dimensional at a glance, and still readable when pasted somewhere.
-const STYLE: TableStyle = TableStyle::new()
+pub(crate) const STYLE: TableStyle = TableStyle::new()
     .header_separator(LineStyle::none().fill('-').junction('-'))
     .content_lines(ContentLineStyle::none());
 
@@ -203,7 +204,7 @@ fn footer(results: &Results) -> String {
 }
 
 /// The table's text, columns from `numbers` on aligned to the right, nothing at the ends of lines.
-fn aligned(mut table: Table, numbers: usize) -> String {
+pub(crate) fn aligned(mut table: Table, numbers: usize) -> String {
     for column in table.column_iter_mut().skip(numbers) {
         column.set_cell_alignment(CellAlignment::Right);
     }

@@ -27,7 +27,26 @@ pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
 pub(crate) fn resident(pid: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    resident_bytes(&status).with_context(|| format!("cannot make sense of {path}"))
+    bytes(&status, "VmRSS:").with_context(|| format!("cannot make sense of {path}"))
+}
+
+/// The most resident memory that a process has had since [`forget_peak`], bytes.
+///
+/// # Errors
+/// There is no such process any more.
+pub(crate) fn peak(pid: u32) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    bytes(&status, "VmHWM:").with_context(|| format!("cannot make sense of {path}"))
+}
+
+/// Makes [`peak`] count from now on.
+///
+/// # Errors
+/// There is no such process, or it is another user's.
+pub(crate) fn forget_peak(pid: u32) -> anyhow::Result<()> {
+    let path = format!("/proc/{pid}/clear_refs");
+    fs::write(&path, "5").with_context(|| format!("cannot write {path}"))
 }
 
 /// `utime` + `stime`: the 14th and 15th field. The second is the program's name, which may contain anything.
@@ -38,8 +57,8 @@ fn ticks(stat: &str) -> Option<u64> {
     Some(next()? + next()?)
 }
 
-fn resident_bytes(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+fn bytes(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -58,8 +77,10 @@ mod tests {
 
     #[test]
     fn resident_memory_is_in_bytes() {
-        assert_eq!(resident_bytes("Name:\tz\nVmRSS:\t    7168 kB\nThreads:\t3\n"), Some(7_340_032));
-        assert_eq!(resident_bytes("Name:\tkthreadd\n"), None);
+        let status = "Name:\tz\nVmHWM:\t    9216 kB\nVmRSS:\t    7168 kB\nThreads:\t3\n";
+        assert_eq!(bytes(status, "VmRSS:"), Some(7_340_032));
+        assert_eq!(bytes(status, "VmHWM:"), Some(9_437_184));
+        assert_eq!(bytes("Name:\tkthreadd\n", "VmRSS:"), None);
     }
 
     #[test]
@@ -72,5 +93,7 @@ mod tests {
         }
         assert!(resident(pid).unwrap() > 100_000);
         assert!(cpu_time(u32::MAX).is_err());
+        forget_peak(pid).unwrap();
+        assert!(peak(pid).unwrap() >= resident(pid).unwrap() / 2);
     }
 }

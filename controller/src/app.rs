@@ -22,7 +22,7 @@ use crate::diagnostics::Diagnostics;
 use crate::index::Index;
 use crate::serve::{
     Certificates, Clients, Discovery, FilesError, ListenError, Listener, Metrics, Publisher,
-    Security, Services, TokensError,
+    Security, Services, TokensError, Wholes,
 };
 use crate::watch::DirectoryError;
 
@@ -125,6 +125,7 @@ impl Controller {
         let discovery = Discovery {
             tokens: tokens.clone(),
             published: source.publisher.subscribe(),
+            wholes: Wholes::default(),
             clients: source.clients.clone(),
             metrics: metrics.clone(),
             closing: drain.closing.clone(),

@@ -52,6 +52,8 @@ pub struct Index {
     settings: Settings,
     inputs: Inputs,
     outputs: BTreeMap<Key, Output>,
+    /// Those of the outputs that have problems.
+    flawed: BTreeSet<Key>,
     snapshot: Snapshot,
     /// The objects whose conditions the last changes can have altered.
     touched: Vec<Key>,
@@ -94,6 +96,7 @@ impl Index {
             inputs: Inputs::new(settings.cluster_domain.clone()),
             settings,
             outputs: BTreeMap::new(),
+            flawed: BTreeSet::new(),
             snapshot: Snapshot::default(),
             touched: Vec::new(),
         }
@@ -102,6 +105,7 @@ impl Index {
     /// Takes in changes, all at once. Tells whether anything that is distributed has changed.
     pub fn apply(&mut self, changes: Vec<Change>) -> bool {
         let mut dirty = BTreeSet::new();
+        let first = self.inputs.is_empty();
         let mut nodes = BTreeSet::new();
         for Change { key, object } in changes {
             let old = self.inputs.get(&key).cloned();
@@ -111,6 +115,11 @@ impl Index {
                 }
             }
             dirty.extend(self.inputs.set(key.clone(), object.clone()));
+            if first {
+                // Everything is computed anyway, once all of it is there.
+                dirty.insert(key);
+                continue;
+            }
             let world = World { settings: &self.settings, inputs: &self.inputs };
             dirty.extend(dirty::dirty(world, &key, [old.as_ref(), object.as_ref()]));
         }
@@ -137,7 +146,7 @@ impl Index {
 
     /// What is wrong with objects beyond what can be seen in each alone.
     pub fn problems(&self) -> impl Iterator<Item = (&Key, &Problem)> {
-        let outputs = self.outputs.iter();
+        let outputs = self.flawed.iter().filter_map(|key| Some((key, self.outputs.get(key)?)));
         outputs.flat_map(|(key, output)| output.problems.iter().map(move |p| (key, p)))
     }
 
@@ -152,6 +161,11 @@ impl Index {
         for key in keys {
             let world = World { settings: &self.settings, inputs: &self.inputs };
             let new = self.inputs.get(key).map(|object| output(world, object)).unwrap_or_default();
+            if new.problems.is_empty() {
+                self.flawed.remove(key);
+            } else {
+                self.flawed.insert(key.clone());
+            }
             let old = if new == Output::default() {
                 self.outputs.remove(key)
             } else {

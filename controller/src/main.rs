@@ -8,6 +8,9 @@ use ambit_lifecycle::Shutdown;
 use ambit_telemetry::{Chain, Format};
 use clap::Parser as _;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,

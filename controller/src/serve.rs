@@ -4,6 +4,7 @@
 //! `grpc` and `listener` bring the streams. Every subscriber reads the same snapshot and sends the same bytes.
 
 mod authority;
+mod blocks;
 mod body;
 mod certificates;
 mod grpc;
@@ -17,6 +18,7 @@ mod tokens;
 
 pub use authority::{Authority, AuthorityError, AuthorityFiles, FilesError};
 pub(crate) use authority::{RENEWAL, RETRY};
+pub(crate) use blocks::Wholes;
 pub use certificates::Certificates;
 pub use grpc::Services;
 pub use listener::{ListenError, Listener, Security};

@@ -30,9 +30,10 @@ PROGRAMS = {
 KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ambit"
 
 
-def build():
-    """Builds what is missing or out of date."""
-    for name, (flags, duration) in PROGRAMS.items():
+def build(*names):
+    """Builds what is missing or out of date, of these programs or of all."""
+    for name in names or PROGRAMS:
+        flags, duration = PROGRAMS[name]
         output, module = BUILT / name, HERE / name
         sources = [file for file in module.iterdir() if file.suffix in (".go", ".mod", ".sum")]
         key = stamp.of_contents(sources, flags)

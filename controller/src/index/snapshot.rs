@@ -2,6 +2,7 @@
 //! than their difference.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use ambit_model::Str;
@@ -98,6 +99,22 @@ impl Resources {
     /// Every resource, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.0.iter().map(|(_, resource)| resource)
+    }
+
+    /// Those behind the name `after` up to and including `until`; without a name there is no bound.
+    pub fn between<'a>(
+        &'a self,
+        after: Option<&Str>,
+        until: Option<&Str>,
+    ) -> impl Iterator<Item = &'a Arc<Resource>> + use<'a> {
+        let after = after.cloned().map_or(Bound::Unbounded, Bound::Excluded);
+        let until = until.cloned().map_or(Bound::Unbounded, Bound::Included);
+        self.0.range((after, until)).map(|(_, resource)| resource)
+    }
+
+    /// Whether `other` is this very state, without a look at the resources.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
     }
 
     /// How many there are.

@@ -10,6 +10,8 @@ pub(crate) struct Propagation {
     pending: BTreeMap<u64, Instant>,
     /// The last generation each proxy has.
     proxies: HashMap<u64, u64>,
+    /// How many proxies have each of these generations as their last.
+    holders: BTreeMap<u64, usize>,
     joined: u64,
 }
 
@@ -27,21 +29,21 @@ impl Propagation {
     /// A proxy has connected. Returns its number.
     pub(crate) fn join(&mut self, generation: u64) -> u64 {
         self.joined += 1;
-        self.proxies.insert(self.joined, generation);
+        self.holds(self.joined, Some(generation));
         self.joined
     }
 
     /// A proxy has everything up to `generation`. Returns how long the changes took that now everybody has.
     pub(crate) fn acked(&mut self, proxy: u64, generation: u64, now: Instant) -> Vec<Duration> {
-        if let Some(last) = self.proxies.get_mut(&proxy) {
-            *last = generation.max(*last);
+        if self.proxies.get(&proxy).is_some_and(|last| *last < generation) {
+            self.holds(proxy, Some(generation));
         }
         self.settle(now)
     }
 
     /// A proxy is gone; nobody waits for it any more.
     pub(crate) fn leave(&mut self, proxy: u64, now: Instant) -> Vec<Duration> {
-        self.proxies.remove(&proxy);
+        self.holds(proxy, None);
         if self.proxies.is_empty() {
             self.pending.clear();
         }
@@ -58,8 +60,29 @@ impl Propagation {
         self.pending.len()
     }
 
+    /// Takes in what a proxy has last, or that it has gone.
+    fn holds(&mut self, proxy: u64, generation: Option<u64>) {
+        let before = match generation {
+            Some(generation) => {
+                *self.holders.entry(generation).or_default() += 1;
+                self.proxies.insert(proxy, generation)
+            }
+            None => self.proxies.remove(&proxy),
+        };
+        let Some(before) = before else { return };
+        if let Some(count) = self.holders.get_mut(&before) {
+            *count -= 1;
+            if *count == 0 {
+                self.holders.remove(&before);
+            }
+        }
+    }
+
     fn settle(&mut self, now: Instant) -> Vec<Duration> {
-        let everywhere = self.proxies.values().min().copied().unwrap_or(0);
+        let everywhere = self.holders.keys().next().copied().unwrap_or(0);
+        if self.pending.keys().next().is_none_or(|first| *first > everywhere) {
+            return Vec::new();
+        }
         let waiting = self.pending.split_off(&(everywhere + 1));
         let done = std::mem::replace(&mut self.pending, waiting);
         done.into_values().map(|seen| now.saturating_duration_since(seen)).collect()

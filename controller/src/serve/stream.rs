@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
+use super::blocks::Wholes;
 use super::body::{Outgoing, PushBody};
 use super::metrics::short;
 use super::subscriber::{Push, Reaction, Refusal, Subscriber};
@@ -29,6 +30,8 @@ pub struct Discovery {
     pub tokens: Tokens,
     /// What is distributed.
     pub published: Subscription,
+    /// What those who have just connected are sent.
+    pub(crate) wholes: Wholes,
     /// Who is connected.
     pub clients: Clients,
     /// Counts what comes of it.
@@ -42,6 +45,8 @@ struct Stream {
     subscriber: Subscriber,
     caller: Caller,
     joined: Option<Joined>,
+    /// The last generation that was noted down.
+    noted: Option<u64>,
     outgoing: mpsc::Sender<Outgoing>,
     service: Discovery,
 }
@@ -76,11 +81,12 @@ impl Discovery {
             subscriber: Subscriber::new(caller.clone()),
             caller,
             joined: None,
+            noted: None,
             outgoing,
             service: self.clone(),
         };
         tokio::spawn(stream.run(requests));
-        PushBody::new(receiver, self.metrics.clone())
+        PushBody::new(receiver, self.wholes.clone(), self.metrics.clone())
     }
 }
 
@@ -167,7 +173,7 @@ impl Stream {
         tracing::debug!(
             node = self.subscriber.node(),
             kind = short(push.kind),
-            resources = push.resources.len(),
+            resources = push.content.len(),
             removed = push.removed.len(),
             nonce = push.nonce,
             "push"
@@ -176,9 +182,12 @@ impl Stream {
         let _ = self.outgoing.send(Outgoing::Push(push)).await;
     }
 
-    fn acked(&self) {
-        if let (Some(joined), Some(generation)) = (&self.joined, self.subscriber.acked()) {
+    fn acked(&mut self) {
+        if let (Some(joined), Some(generation)) = (&self.joined, self.subscriber.acked())
+            && self.noted != Some(generation)
+        {
             joined.acked(generation, Instant::now());
+            self.noted = Some(generation);
         }
     }
 

@@ -14,7 +14,7 @@ use ambit_xds::ResourceType;
 use prost_types::value::Kind;
 
 use super::{Caller, Published};
-use crate::index::Resource;
+use crate::index::{Resource, Resources};
 use crate::watch::one_line;
 
 use state::State;
@@ -34,8 +34,17 @@ pub(crate) struct Push {
     pub(crate) kind: ResourceType,
     pub(crate) generation: u64,
     pub(crate) nonce: String,
-    pub(crate) resources: Vec<Arc<Resource>>,
+    pub(crate) content: Content,
     pub(crate) removed: Vec<Str>,
+}
+
+/// The resources of a response.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// All there are: the first response to most clients, which share its bytes.
+    Everything(Resources),
+    /// These.
+    Some(Vec<Arc<Resource>>),
 }
 
 /// What follows from a request.
@@ -137,6 +146,18 @@ impl Subscriber {
             state.sent(push.nonce.clone(), push.generation);
         }
         push
+    }
+}
+
+// === impl Content ===
+
+impl Content {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Everything(resources) => resources.len(),
+            Self::Some(resources) => resources.len(),
+        }
     }
 }
 

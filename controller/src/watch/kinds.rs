@@ -18,6 +18,7 @@ mod workload_entry;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::{Key, Kind, Meta, Object, Problem, Selector};
@@ -102,7 +103,9 @@ fn object(
 }
 
 /// `value` as a `T`; the problem names the field.
-fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
+fn typed<'de, T: Deserialize<'de>>(
+    value: impl Deserializer<'de, Error = serde_json::Error>,
+) -> Result<T, Problem> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let field = error.path().to_string();
         let field = if field == "." { String::new() } else { field };
@@ -112,7 +115,9 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
 
 /// The part of `value` under `field` as a `T`; an absent part reads as an empty mapping.
 fn part<T: DeserializeOwned>(value: &Value, field: &str) -> Result<T, Problem> {
-    let part = value.get(field).filter(|v| !v.is_null()).cloned();
-    typed(part.unwrap_or_else(|| Value::Object(serde_json::Map::new())))
-        .map_err(|problem| problem.within(field))
+    let read = match value.get(field).filter(|part| !part.is_null()) {
+        Some(part) => typed(part),
+        None => typed(Value::Object(serde_json::Map::new())),
+    };
+    read.map_err(|problem: Problem| problem.within(field))
 }

@@ -4,6 +4,7 @@
 //! that turns lists and events into changes. Nothing is handed out before every kind has been listed once, or has
 //! been found to be none that the first state needs: a controller that has just started does not tell proxies that things are gone.
 
+mod keep;
 mod known;
 mod lister;
 mod pace;

@@ -8,7 +8,7 @@ use ambit_proto::discovery::DeltaDiscoveryRequest;
 use ambit_xds::ResourceType;
 
 use super::urgent::Urgent;
-use super::{Published, Push};
+use super::{Content, Published, Push};
 use crate::index::{Resource, Resources};
 
 /// Subscribing to this name is subscribing to all.
@@ -64,17 +64,21 @@ impl State {
         let news = |r: &&Arc<Resource>| {
             held.get(&*r.name).is_none_or(|version| *version != r.version_text())
         };
-        let (changed, mut removed) = match &state.wanted {
-            Wanted::All => (resources.iter().filter(news).cloned().collect(), Vec::new()),
+        let some = |list: &mut dyn Iterator<Item = &Arc<Resource>>| {
+            Content::Some(list.filter(news).cloned().collect())
+        };
+        let (content, mut removed) = match &state.wanted {
+            Wanted::All if held.is_empty() => (Content::Everything(resources.clone()), Vec::new()),
+            Wanted::All => (some(&mut resources.iter()), Vec::new()),
             Wanted::Named(names) => {
-                let there = names.iter().filter_map(|name| resources.get(name));
                 let missing = names.iter().filter(|name| resources.get(name).is_none());
-                (there.filter(news).cloned().collect(), missing.cloned().collect())
+                let there = &mut names.iter().filter_map(|name| resources.get(name));
+                (some(there), missing.cloned().collect())
             }
         };
         removed.extend(gone(&held, resources, &removed));
         state.has = resources.clone();
-        (state, push(kind, published, changed, removed))
+        (state, push(kind, published, content, removed))
     }
 
     /// Takes in that the push with this nonce has been answered. False for an answer to something older.
@@ -149,7 +153,7 @@ impl State {
             }
             return None;
         }
-        Some(push(kind, published, changed, removed))
+        Some(push(kind, published, Content::Some(changed), removed))
     }
 
     pub(super) fn sent(&mut self, nonce: String, generation: u64) {
@@ -178,8 +182,8 @@ fn gone(held: &HashMap<String, String>, resources: &Resources, known: &[Str]) ->
 pub(super) fn push(
     kind: ResourceType,
     published: &Published,
-    resources: Vec<Arc<Resource>>,
+    content: Content,
     removed: Vec<Str>,
 ) -> Push {
-    Push { kind, generation: published.generation, nonce: String::new(), resources, removed }
+    Push { kind, generation: published.generation, nonce: String::new(), content, removed }
 }

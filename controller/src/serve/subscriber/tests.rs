@@ -79,7 +79,11 @@ fn subscribe(add: &[&str], remove: &[&str]) -> DeltaDiscoveryRequest {
 
 /// What a push brings, as `+name` and `-name`.
 fn content(push: &Push) -> Vec<String> {
-    let added = push.resources.iter().map(|r| format!("+{}", r.name));
+    let resources: Vec<_> = match &push.content {
+        Content::Everything(resources) => resources.iter().collect(),
+        Content::Some(resources) => resources.iter().collect(),
+    };
+    let added = resources.into_iter().map(|r| format!("+{}", r.name));
     added.chain(push.removed.iter().map(|name| format!("-{name}"))).collect()
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ambit_xds::ResourceType;
 
 use super::state::{State, Wanted, push};
-use super::{Published, Push, Subscriber};
+use super::{Content, Published, Push, Subscriber};
 use crate::index::{Resource, Resources};
 
 /// The response that went ahead of an answer.
@@ -50,6 +50,7 @@ impl State {
         for resource in &changed {
             self.has.insert(resource.clone());
         }
-        (!changed.is_empty()).then(|| push(ResourceType::Address, published, changed, Vec::new()))
+        (!changed.is_empty())
+            .then(|| push(ResourceType::Address, published, Content::Some(changed), Vec::new()))
     }
 }

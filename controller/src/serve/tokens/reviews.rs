@@ -122,6 +122,8 @@ impl Reviews {
 
     async fn review(&self, token: &str, digest: Digest) -> Result<Arc<Bearer>, Unknown> {
         let inner = &*self.0;
+        // How long others take does not count; the semaphore is never closed.
+        let _permit = inner.permits.acquire().await;
         let answer = match tokio::time::timeout(TIMEOUT, self.ask(token)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
@@ -148,8 +150,6 @@ impl Reviews {
     }
 
     async fn ask(&self, token: &str) -> kube::Result<TokenReview> {
-        // The semaphore is never closed.
-        let _permit = self.0.permits.acquire().await;
         let spec = TokenReviewSpec {
             audiences: Some(self.0.settings.audiences.clone()),
             token: token.to_owned(),

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{ApiResource, DynamicResourceScope, Resource};
+use serde::de::DeserializeSeed as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::keep;
 use super::known::Read;
 use crate::watch::kinds::{self, Trimmed};
 use crate::watch::{Key, Kind, Standing};
@@ -54,11 +56,9 @@ impl Raw {
 
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut value = Value::deserialize(deserializer)?;
+        let value = keep::OBJECT.deserialize(deserializer)?;
         let mut metadata = ObjectMeta::default();
-        if let Some(Value::Object(raw)) = value.get_mut("metadata") {
-            // Often the larger half of an object, and nothing that is used.
-            raw.remove("managedFields");
+        if let Some(raw) = value.get("metadata") {
             let text = |name: &str| raw.get(name).and_then(Value::as_str).map(str::to_owned);
             metadata.name = text("name");
             metadata.namespace = text("namespace");
