@@ -1,12 +1,18 @@
-//! The Kubernetes API, as far as installing needs it.
+//! The Kubernetes API, as far as the commands need it.
+
+mod pods;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use http::Request;
+use http::header::{CONTENT_TYPE, DATE};
+use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::client::Body;
 use kube::core::GroupVersionKind;
-use kube::discovery::Scope;
+use kube::discovery::{ApiCapabilities, Scope};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -23,12 +29,12 @@ const RELEASING: &str = "ambit.dev/releasing";
 /// The ConfigMap that the controller writes into every namespace (protocol facts 4).
 const ROOTS: &str = "istio-ca-root-cert";
 /// The label of a namespace that the installation made; another one is not ours to remove.
-pub(super) const MARK: &str = "ambit.dev/made-by";
+pub(crate) const MARK: &str = "ambit.dev/made-by";
 /// How often pods are looked at.
 const LOOK: Duration = Duration::from_millis(300);
 
 /// A cluster that can be reached.
-pub(super) struct Cluster(Client);
+pub(crate) struct Cluster(Client);
 
 // === impl Cluster ===
 
@@ -37,7 +43,7 @@ impl Cluster {
     ///
     /// # Errors
     /// There is none, or it does not answer.
-    pub(super) async fn connect() -> Result<Self> {
+    pub(crate) async fn connect() -> Result<Self> {
         let client = Client::try_default()
             .await
             .context("no Kubernetes cluster: set KUBECONFIG to the file that kubectl uses")?;
@@ -48,8 +54,38 @@ impl Cluster {
         Ok(Self(client))
     }
 
+    /// The API server's version.
+    pub(crate) async fn version(&self) -> Result<Info> {
+        self.0.apiserver_version().await.context("the version of the API server")
+    }
+
+    /// The names of all API groups.
+    pub(crate) async fn groups(&self) -> Result<Vec<String>> {
+        let groups = self.0.list_api_groups().await.context("API groups")?.groups;
+        Ok(groups.into_iter().map(|group| group.name).collect())
+    }
+
+    /// The API server's time, as its answers say it.
+    pub(crate) async fn date(&self) -> Result<String> {
+        let answer = self.0.send(Request::get("/version").body(Body::empty())?).await?;
+        let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
+        Ok(date.context("the API server does not say what time it is")?.to_owned())
+    }
+
+    /// What the API server answers to a POST.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let request = Request::post(path).header(CONTENT_TYPE, "application/json");
+        Ok(self.0.request(request.body(serde_json::to_vec(body)?)?).await?)
+    }
+
+    /// The group and the plural of `object`'s kind.
+    pub(crate) async fn resource(&self, object: &Value) -> Result<(String, String)> {
+        let (resource, _) = self.kind(object).await?;
+        Ok((resource.group, resource.plural))
+    }
+
     /// Makes `object`, or makes it as it should be.
-    pub(super) async fn apply(&self, object: &Value) -> Result<()> {
+    pub(crate) async fn apply(&self, object: &Value) -> Result<()> {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let api = self.api(object).await?;
         let applied = api.patch(name(object)?, &params, &Patch::Apply(object)).await;
@@ -58,7 +94,7 @@ impl Cluster {
     }
 
     /// Whether `object` is a namespace that somebody else made.
-    pub(super) async fn was_there_before(&self, object: &Value) -> Result<bool> {
+    pub(crate) async fn was_there_before(&self, object: &Value) -> Result<bool> {
         if object["kind"] != "Namespace" {
             return Ok(false);
         }
@@ -68,7 +104,7 @@ impl Cluster {
     }
 
     /// Removes `object`; false if there is none.
-    pub(super) async fn delete(&self, object: &Value) -> Result<bool> {
+    pub(crate) async fn delete(&self, object: &Value) -> Result<bool> {
         let api = self.api(object).await?;
         match api.delete(name(object)?, &DeleteParams::background()).await {
             Ok(_) => Ok(true),
@@ -81,7 +117,7 @@ impl Cluster {
     ///
     /// # Errors
     /// They do not within `limit`; the message names them.
-    pub(super) async fn running(&self, objects: &[Value], limit: Duration) -> Result<()> {
+    pub(crate) async fn running(&self, objects: &[Value], limit: Duration) -> Result<()> {
         let all = async {
             for object in objects.iter().filter(|object| rolls_out(object)) {
                 let api = self.api(object).await?;
@@ -113,7 +149,7 @@ impl Cluster {
     }
 
     /// How many objects there are of the kind that `definition` defines; `None` if there are none.
-    pub(super) async fn in_use(&self, definition: &Value) -> Result<Option<usize>> {
+    pub(crate) async fn in_use(&self, definition: &Value) -> Result<Option<usize>> {
         let text = |pointer: &str| definition.pointer(pointer).and_then(Value::as_str);
         let text = |pointer: &str| text(pointer).unwrap_or_default();
         let kind = GroupVersionKind::gvk(
@@ -135,7 +171,7 @@ impl Cluster {
     ///
     /// # Errors
     /// Not every node is done within `limit`.
-    pub(super) async fn release_nodes(&self, namespace: &str, limit: Duration) -> Result<bool> {
+    pub(crate) async fn release_nodes(&self, namespace: &str, limit: Duration) -> Result<bool> {
         let agents = self.named("apps", "DaemonSet", namespace);
         if agents.get_opt(AGENT).await?.is_none() {
             return Ok(false);
@@ -182,7 +218,7 @@ impl Cluster {
     }
 
     /// Removes the roots that the controller has written into namespaces.
-    pub(super) async fn delete_roots(&self) -> Result<()> {
+    pub(crate) async fn delete_roots(&self) -> Result<()> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "ConfigMap"));
         let all: Api<DynamicObject> = Api::all_with(self.0.clone(), &resource);
         let selected = ListParams::default().fields(&format!("metadata.name={ROOTS}"));
@@ -200,20 +236,14 @@ impl Cluster {
     }
 
     /// Objects of a kind in version 1.
-    fn named(&self, group: &str, kind: &str, namespace: &str) -> Api<DynamicObject> {
+    pub(crate) fn named(&self, group: &str, kind: &str, namespace: &str) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
         Api::namespaced_with(self.0.clone(), namespace, &resource)
     }
 
     /// Where objects like `object` are.
     async fn api(&self, object: &Value) -> Result<Api<DynamicObject>> {
-        let text = |key: &str| object[key].as_str().unwrap_or_default();
-        let (group, version) =
-            text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
-        let kind = GroupVersionKind::gvk(group, version, text("kind"));
-        let (resource, capabilities) = kube::discovery::pinned_kind(&self.0, &kind)
-            .await
-            .with_context(|| format!("{}: the cluster does not know the kind", title(object)))?;
+        let (resource, capabilities) = self.kind(object).await?;
         let namespace = object["metadata"]["namespace"].as_str();
         Ok(match (capabilities.scope, namespace) {
             (Scope::Namespaced, Some(namespace)) => {
@@ -221,6 +251,16 @@ impl Cluster {
             }
             _ => Api::all_with(self.0.clone(), &resource),
         })
+    }
+
+    async fn kind(&self, object: &Value) -> Result<(ApiResource, ApiCapabilities)> {
+        let text = |key: &str| object[key].as_str().unwrap_or_default();
+        let (group, version) =
+            text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
+        let kind = GroupVersionKind::gvk(group, version, text("kind"));
+        kube::discovery::pinned_kind(&self.0, &kind)
+            .await
+            .with_context(|| format!("{}: the cluster does not know the kind", title(object)))
     }
 }
 
