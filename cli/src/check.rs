@@ -1,6 +1,10 @@
-//! `ambit check`: whether the cluster can carry the mesh.
+//! `ambit check`: whether the cluster can carry the mesh, and whether the installed mesh is as it should be.
 
+pub(crate) mod actor;
+pub(crate) mod after;
 mod before;
+mod installed;
+mod policies;
 mod report;
 mod rights;
 mod stage;
@@ -37,12 +41,12 @@ pub(crate) struct Options {
 /// # Errors
 /// Something is not as it must be, or the cluster cannot be asked.
 pub(crate) async fn run(options: Options) -> Result<()> {
-    if !options.pre {
-        bail!("nothing to look at: --pre looks at the cluster before the installation");
-    }
     let cluster = Cluster::connect().await?;
     let wait = Duration::from_secs(options.wait);
-    let report = before::look(&cluster, &options.settings, wait).await?;
+    let report = match options.pre {
+        true => before::look(&cluster, &options.settings, wait).await?,
+        false => after::look(&cluster, &options.settings.namespace).await?,
+    };
     show(&report, options.json)
 }
 

@@ -8,13 +8,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use http::Request;
 use http::header::{CONTENT_TYPE, DATE};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::client::Body;
 use kube::core::GroupVersionKind;
 use kube::discovery::{ApiCapabilities, Scope};
 use kube::runtime::wait::await_condition;
-use kube::{Api, Client};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -27,7 +29,9 @@ const AGENT: &str = "ambit-agent";
 /// The mark of pods that set their node right.
 const RELEASING: &str = "ambit.dev/releasing";
 /// The ConfigMap that the controller writes into every namespace (protocol facts 4).
-const ROOTS: &str = "istio-ca-root-cert";
+pub(crate) const ROOTS: &str = "istio-ca-root-cert";
+/// The key in it.
+const ROOT_KEY: &str = "root-cert.pem";
 /// The label of a namespace that the installation made; another one is not ours to remove.
 pub(crate) const MARK: &str = "ambit.dev/made-by";
 /// How often pods are looked at.
@@ -215,6 +219,32 @@ impl Cluster {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// All objects of a kind, in all namespaces.
+    pub(crate) async fn all<K>(&self) -> Result<Vec<K>>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let list = Api::<K>::all(self.0.clone()).list(&ListParams::default()).await;
+        Ok(list.with_context(|| K::plural(&()).into_owned())?.items)
+    }
+
+    /// The roots as each namespace has them; none where the copy is missing.
+    pub(crate) async fn root_copies(&self) -> Result<BTreeMap<String, Option<String>>> {
+        let namespaces: Vec<Namespace> = self.all().await?;
+        let is_there = |one: &&Namespace| one.metadata.deletion_timestamp.is_none();
+        let mut copies: BTreeMap<String, Option<String>> =
+            namespaces.iter().filter(is_there).map(|one| (one.name_any(), None)).collect();
+        let selected = ListParams::default().fields(&format!("metadata.name={ROOTS}"));
+        let maps = Api::<ConfigMap>::all(self.0.clone()).list(&selected).await.context(ROOTS)?;
+        for map in maps.items {
+            let text = map.data.as_ref().and_then(|data| data.get(ROOT_KEY)).cloned();
+            if let Some(copy) = copies.get_mut(&map.namespace().unwrap_or_default()) {
+                *copy = text;
+            }
+        }
+        Ok(copies)
     }
 
     /// Removes the roots that the controller has written into namespaces.

@@ -3,6 +3,7 @@
 mod check;
 mod cluster;
 mod demo;
+mod dump;
 mod install;
 mod manifests;
 mod rights;

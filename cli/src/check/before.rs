@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result, bail};
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 
+use super::actor::Actor;
 use super::report::Report;
-use super::stage::{Actor, ORDINARY, PRIVILEGED, Stage};
+use super::stage::{ORDINARY, PRIVILEGED, Stage};
 use super::{rights, verdict};
 use crate::cluster::Cluster;
 use crate::manifests::{Settings, objects};

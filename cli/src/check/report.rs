@@ -3,6 +3,7 @@
 use ambit_model::{Finding, Level};
 use anyhow::Result;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::terminal::{Style, Terminal};
 
@@ -10,6 +11,9 @@ use crate::terminal::{Style, Terminal};
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
     checks: Vec<Entry>,
+    /// Objects that would mend something.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    add: Vec<Value>,
 }
 
 /// A finding with its place.
@@ -34,6 +38,11 @@ impl Report {
     pub(super) fn add_of(&mut self, node: &str, findings: impl IntoIterator<Item = Finding>) {
         let entry = |finding| Entry { node: Some(node.to_owned()), finding };
         self.checks.extend(findings.into_iter().map(entry));
+    }
+
+    /// Adds an object that would mend something.
+    pub(super) fn propose(&mut self, object: Value) {
+        self.add.push(object);
     }
 
     /// How many checks there were.
@@ -67,6 +76,11 @@ impl Report {
             let line = format!("{sign} {:nodes$}  {check:names$}  {found}{next}", entry.place());
             terminal.line(style, &line);
         }
+        for object in &self.add {
+            // Strings and lists always print.
+            let yaml = serde_saphyr::to_string(object).unwrap_or_default();
+            terminal.line(Style::Command, &format!("---\n{}", yaml.trim_end()));
+        }
     }
 }
 
@@ -80,7 +94,7 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

@@ -1,13 +1,12 @@
 //! A namespace with two pods on each node for as long as the checks take: one with the agent's rights, an ordinary one.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
+use super::actor::Actor;
 use crate::cluster::{Cluster, MARK};
 
 /// The two DaemonSets.
@@ -24,16 +23,6 @@ const PORT: u16 = 15008;
 pub(super) struct Stage {
     pub(super) namespace: String,
     objects: Vec<Value>,
-}
-
-/// One pod of a DaemonSet.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Actor {
-    pub(super) node: String,
-    pub(super) name: String,
-    pub(super) uid: String,
-    /// Why it does not run, or where it is reached.
-    pub(super) address: Result<IpAddr, String>,
 }
 
 // === impl Stage ===
@@ -141,51 +130,9 @@ fn daemon(namespace: &str, name: &str, mut spec: Value) -> Value {
     })
 }
 
-// === impl Actor ===
-
-impl Actor {
-    /// Nothing as long as the pod has no node.
-    fn of(pod: &Pod) -> Option<Self> {
-        let node = pod.spec.as_ref()?.node_name.clone()?;
-        let (name, uid) = (pod.metadata.name.clone()?, pod.metadata.uid.clone()?);
-        let status = pod.status.clone().unwrap_or_default();
-        let container = status.container_statuses.unwrap_or_default().into_iter().next();
-        let is_ready = container.as_ref().is_some_and(|container| container.ready);
-        let waiting = container.and_then(|c| c.state?.waiting).map(|waiting| {
-            let reason = waiting.reason.unwrap_or_default();
-            format!("{reason} {}", waiting.message.unwrap_or_default()).trim().to_owned()
-        });
-        let address = match status.pod_ip.and_then(|ip| ip.parse().ok()) {
-            Some(ip) if is_ready => Ok(ip),
-            _ => Err(waiting.unwrap_or_else(|| "the node has not started it".to_owned())),
-        };
-        Some(Self { node, name, uid, address })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pod_runs_or_says_why_not() {
-        let actor = |status: Value| {
-            let pod = json!({
-                "metadata": {"name": "p", "uid": "u"},
-                "spec": {"nodeName": "n", "containers": []},
-                "status": status,
-            });
-            Actor::of(&serde_json::from_value(pod).unwrap()).unwrap().address
-        };
-        let container = |ready: bool, state: Value| json!({"name": "c", "image": "", "imageID": "", "restartCount": 0, "ready": ready, "state": state});
-        let running = json!({"podIP": "10.0.0.1", "containerStatuses": [container(true, json!({"running": {}}))]});
-        assert_eq!(actor(running), Ok("10.0.0.1".parse().unwrap()));
-        let waiting = json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}});
-        let pulling =
-            json!({"podIP": "10.0.0.1", "containerStatuses": [container(false, waiting)]});
-        assert_eq!(actor(pulling), Err("ErrImagePull no such image".to_owned()));
-        assert!(actor(json!({})).unwrap_err().contains("not started"));
-    }
 
     #[test]
     fn two_stages_do_not_meet() {
