@@ -2,6 +2,8 @@
 //!
 //! Each test has a namespace of its own, so that they can share the cluster.
 
+mod manifests;
+
 use std::process::{Output, Stdio};
 
 use ambit_tests::eventually;
