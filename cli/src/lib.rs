@@ -1,5 +1,6 @@
 //! The `ambit` command.
 
+mod ca;
 mod check;
 mod cluster;
 mod demo;
@@ -33,6 +34,8 @@ enum Command {
     Install(install::Options),
     /// Look whether the cluster can carry the mesh (--pre), or whether the installed mesh is as it should be.
     Check(check::Options),
+    /// The certificate authority of the mesh.
+    Ca(ca::Options),
     /// Take every pod out of the mesh and remove it from the cluster.
     Uninstall(install::Removal),
 }
@@ -50,6 +53,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             up::run(options).await
         }
         Command::Install(options) => install::install(options).await,
+        Command::Ca(options) => ca::run(options).await,
         Command::Check(options) => check::run(options).await,
         Command::Uninstall(removal) => install::uninstall(removal).await,
     }

@@ -119,6 +119,7 @@ impl Controller {
             metrics: metrics.clone(),
             closing: drain.closing.clone(),
         };
+        let roots = authority.roots();
         let certificates = Certificates {
             authority,
             tokens,
@@ -131,6 +132,7 @@ impl Controller {
             diagnostics: source.diagnostics.clone(),
             clients: source.clients.clone(),
             published: source.publisher.subscribe(),
+            roots,
             ready,
             registry: Arc::new(registry),
         };

@@ -3,6 +3,7 @@
 //! Each test has a namespace of its own, so that they can share the cluster.
 
 mod manifests;
+mod rotation;
 
 use std::process::{Output, Stdio};
 
