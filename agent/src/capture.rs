@@ -13,7 +13,7 @@ use crate::state::Outcome;
 
 /// Lets connections that wait to be accepted move to another listener when theirs closes, so that one ztunnel can
 /// take over from another without refusing any.
-const MIGRATE_REQ: &str = "/proc/sys/net/ipv4/tcp_migrate_req";
+pub(crate) const MIGRATE_REQ: &str = "/proc/sys/net/ipv4/tcp_migrate_req";
 /// The kernel's lists of TCP sockets, in the namespace of whoever reads them.
 const SOCKETS: [&str; 2] = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
 /// Differences that one log line names.

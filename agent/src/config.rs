@@ -17,6 +17,9 @@ ambit-agent: redirects the pods of this node and hands them to ztunnel
   ambit-agent [--kubernetes]     runs until it is told to end, and undoes nothing then
   ambit-agent uninstall [--kubernetes]
                                  takes everything out: plugin, node rules, and the rules of all captured pods
+  ambit-agent check              whether this node can carry the mesh, one JSON line for each thing; run by
+                                 `ambit check --pre`, which adds: node TIME UID IP | wait | listen |
+                                 network SERVICE NODE=IP...
 
 Configured by environment variables:
   CNI_AGENT_RUN_DIR       /var/run/istio-cni              lock, records and control socket

@@ -34,6 +34,9 @@ const KUBECONFIG: &str = "ambit-cni.kubeconfig";
 /// The name of the list of namespaces.
 const NAMESPACES: &str = "ambit-cni.namespaces";
 
+/// The plugins of agents whose node rules have the names of ours.
+pub(crate) const PLUGINS_OF_AGENTS: [&str; 2] = [PLUGIN, "istio-cni"];
+
 /// Where things are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstallConfig {
@@ -142,7 +145,7 @@ impl Installer {
             .map_err(failed(&config.service_account))?;
         put(config.net_dir.join(KUBECONFIG), kubeconfig.as_bytes(), 0o600)?;
         put(config.net_dir.join(NAMESPACES), list::render(namespaces).as_bytes(), 0o600)?;
-        let path = self.first_list()?;
+        let path = first_list(&config.net_dir)?;
         let text = fs::read_to_string(&path).map_err(failed(&path))?;
         let changed = conflist::with_plugin(&text, &self.plugin())
             .map_err(|source| InstallError::Conflist { path: path.clone(), source })?;
@@ -204,16 +207,6 @@ impl Installer {
         })
     }
 
-    fn first_list(&self) -> Result<PathBuf, InstallError> {
-        let dir = &self.config.net_dir;
-        let names = names(dir).map_err(|source| InstallError::Io { path: dir.clone(), source })?;
-        match conflist::first(names.iter().map(String::as_str)) {
-            Ok(Some(name)) => Ok(dir.join(name)),
-            Ok(None) => Err(InstallError::NoConfiguration(dir.clone())),
-            Err(name) => Err(InstallError::NoList(dir.join(name))),
-        }
-    }
-
     /// Changes in both directories; `None` where they cannot be watched, which is tried again.
     fn watch(&self) -> Option<EventStream<[u8; 4096]>> {
         let mask = WatchMask::CLOSE_WRITE
@@ -225,6 +218,34 @@ impl Installer {
         inotify.watches().add(&self.config.net_dir, mask).ok()?;
         inotify.watches().add(&self.config.bin_dir, mask).ok()?;
         inotify.into_event_stream([0; 4096]).ok()
+    }
+}
+
+/// The list that the container runtime takes from `dir`, and the types of its plugins.
+pub(crate) fn plugins_of(dir: &Path) -> Result<(PathBuf, Vec<String>), InstallError> {
+    let path = first_list(dir)?;
+    let text = fs::read_to_string(&path)
+        .map_err(|source| InstallError::Io { path: path.clone(), source })?;
+    match conflist::plugins(&text) {
+        Ok(plugins) => Ok((path, plugins)),
+        Err(source) => Err(InstallError::Conflist { path, source }),
+    }
+}
+
+/// Makes a file in `dir` and removes it.
+pub(crate) fn try_writing(dir: &Path) -> Result<(), InstallError> {
+    let path = dir.join(".ambit-check");
+    fs::write(&path, "")
+        .and_then(|()| fs::remove_file(&path))
+        .map_err(|source| InstallError::Io { path: dir.to_owned(), source })
+}
+
+fn first_list(dir: &Path) -> Result<PathBuf, InstallError> {
+    let names = names(dir).map_err(|source| InstallError::Io { path: dir.to_owned(), source })?;
+    match conflist::first(names.iter().map(String::as_str)) {
+        Ok(Some(name)) => Ok(dir.join(name)),
+        Ok(None) => Err(InstallError::NoConfiguration(dir.to_owned())),
+        Err(name) => Err(InstallError::NoList(dir.join(name))),
     }
 }
 

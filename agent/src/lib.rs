@@ -8,6 +8,7 @@
 
 mod app;
 mod capture;
+mod check;
 mod cni;
 mod config;
 mod control;
@@ -24,6 +25,7 @@ mod uninstall;
 mod ztunnels;
 
 pub use app::run;
+pub use check::check;
 pub use cni::plugin as cni_plugin;
 pub use config::{Config, ConfigError, KubernetesConfig, USAGE};
 pub use control::{ControlClient, ControlError};

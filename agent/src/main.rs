@@ -16,8 +16,15 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("check", rest)) =
+        arguments.split_first().map(|(first, rest)| (first.as_str(), rest))
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return runtime.block_on(ambit_agent::check(rest));
+    }
     let (mut uninstall, mut kubernetes) = (false, false);
-    for argument in std::env::args().skip(1) {
+    for argument in &arguments {
         match argument.as_str() {
             "--version" => {
                 println!("ambit-agent {}", env!("CARGO_PKG_VERSION"));

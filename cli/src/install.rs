@@ -1,16 +1,14 @@
 //! `ambit install` and `ambit uninstall`.
 
-mod cluster;
-
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
 
+use crate::cluster::{Cluster, MARK};
 use crate::manifests::{Settings, objects, title};
 use crate::terminal::{Style, Terminal};
-use cluster::{Cluster, MARK};
 
 /// What to install.
 #[derive(Args, Debug)]

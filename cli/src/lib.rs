@@ -1,9 +1,14 @@
 //! The `ambit` command.
 
+mod ca;
+mod check;
+mod cluster;
 mod demo;
+mod dump;
 mod install;
 mod manifests;
 mod rights;
+mod signals;
 mod terminal;
 mod up;
 
@@ -27,6 +32,10 @@ enum Command {
     Up(up::Options),
     /// Install the mesh on the Kubernetes cluster of KUBECONFIG, or update it.
     Install(install::Options),
+    /// Look whether the cluster can carry the mesh (--pre), or whether the installed mesh is as it should be.
+    Check(check::Options),
+    /// The certificate authority of the mesh.
+    Ca(ca::Options),
     /// Take every pod out of the mesh and remove it from the cluster.
     Uninstall(install::Removal),
 }
@@ -44,6 +53,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             up::run(options).await
         }
         Command::Install(options) => install::install(options).await,
+        Command::Ca(options) => ca::run(options).await,
+        Command::Check(options) => check::run(options).await,
         Command::Uninstall(removal) => install::uninstall(removal).await,
     }
 }

@@ -1,6 +1,11 @@
 //! The objects of an installation: those of `manifests/`, with the user's settings in them.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The namespace that the files are written for.
@@ -29,6 +34,22 @@ pub(crate) struct Settings {
     /// The version of the images, in place of this program's own.
     #[arg(long, value_name = "VERSION")]
     tag: Option<String>,
+    /// Further fields for the objects: a values file of the Helm chart, of which `overlays` is read; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    overlay: Vec<PathBuf>,
+}
+
+/// What is read of a values file.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Values {
+    #[serde(default)]
+    overlays: BTreeMap<String, Value>,
+    // Helm's alone: here they are options.
+    #[serde(default, rename = "registry")]
+    _registry: Option<Value>,
+    #[serde(default, rename = "tag")]
+    _tag: Option<Value>,
 }
 
 /// The objects, in the order in which they have to be made.
@@ -42,20 +63,63 @@ pub(crate) fn objects(settings: &Settings) -> Result<Vec<Value>> {
         !namespace.is_empty() && namespace.len() <= 63 && namespace.chars().all(is_label),
         "--namespace {namespace:?}: use lower-case letters, digits and '-', 63 at most"
     );
+    let mut overlays = settings.overlays()?;
     let mut objects = Vec::new();
     for (file, text) in FILES {
         let documents: Vec<Value> =
             serde_saphyr::from_multiple(text).with_context(|| format!("reading {file}"))?;
-        objects.extend(documents.into_iter().map(|object| settings.apply(object)));
+        for object in documents {
+            let text =
+                |pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let key = format!("{}.{}", text("/kind"), text("/metadata/name"));
+            let mut object = settings.place(object);
+            if let Some(overlay) = overlays.remove(&key) {
+                merge(&mut object, overlay);
+            }
+            objects.push(settings.with_images(object));
+        }
     }
+    let unknown: Vec<String> = overlays.into_keys().collect();
+    ensure!(
+        unknown.is_empty(),
+        "--overlay: there is no object {}; names are <kind>.<name>, as `ambit install --dry-run` shows them",
+        unknown.join(", ")
+    );
     Ok(objects)
+}
+
+/// Puts `overlay` into `object` as Helm's mergeOverwrite does: maps are merged, everything else is replaced.
+fn merge(object: &mut Value, overlay: Value) {
+    match (object, overlay) {
+        (Value::Object(object), Value::Object(overlay)) => {
+            for (key, value) in overlay {
+                merge(object.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (object, overlay) => *object = overlay,
+    }
 }
 
 // === impl Settings ===
 
 impl Settings {
-    /// `object` with the namespace and the images of these settings.
-    fn apply(&self, mut object: Value) -> Value {
+    /// The overlays of all files; of two for one object, the later one is merged into the earlier.
+    fn overlays(&self) -> Result<BTreeMap<String, Value>> {
+        let mut all = BTreeMap::new();
+        for path in &self.overlay {
+            let text = fs::read_to_string(path)
+                .with_context(|| format!("--overlay {}", path.display()))?;
+            let values: Values = serde_saphyr::from_str(&text)
+                .with_context(|| format!("--overlay {}: it needs `overlays:`", path.display()))?;
+            for (key, overlay) in values.overlays {
+                merge(all.entry(key).or_insert(Value::Null), overlay);
+            }
+        }
+        Ok(all)
+    }
+
+    /// `object` in the namespace of these settings.
+    fn place(&self, mut object: Value) -> Value {
         let rename = |value: Option<&mut Value>| {
             if let Some(name) = value.filter(|name| **name == NAMESPACE) {
                 *name = json!(self.namespace);
@@ -70,6 +134,11 @@ impl Settings {
         {
             rename(subject.get_mut("namespace"));
         }
+        object
+    }
+
+    /// `object` with the images of these settings.
+    fn with_images(&self, mut object: Value) -> Value {
         let spec = "/spec/template/spec";
         for list in ["initContainers", "containers"] {
             let containers = object.pointer_mut(&format!("{spec}/{list}"));
@@ -104,14 +173,18 @@ pub(crate) fn title(object: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::path::Path;
 
     use super::*;
 
     fn settings(namespace: &str, registry: Option<&str>, tag: Option<&str>) -> Settings {
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        Settings { namespace: namespace.to_owned(), registry: owned(registry), tag: owned(tag) }
+        Settings {
+            namespace: namespace.to_owned(),
+            registry: owned(registry),
+            tag: owned(tag),
+            overlay: Vec::new(),
+        }
     }
 
     fn images(objects: &[Value]) -> Vec<&str> {
@@ -151,6 +224,39 @@ mod tests {
             .collect();
         present.sort();
         assert_eq!(present, files);
+    }
+
+    #[test]
+    fn overlays_are_merged_and_must_fit() {
+        let file = |text: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            fs::write(file.path(), text).unwrap();
+            file
+        };
+        let with = |files: &[&tempfile::NamedTempFile]| {
+            let overlay = files.iter().map(|file| file.path().to_owned()).collect();
+            objects(&Settings { overlay, ..settings("mesh", Some("r.example"), None) })
+        };
+        let first = file(
+            "tag: 1\noverlays: {Deployment.ambit-controller: {spec: {replicas: 0, paused: true}}}",
+        );
+        let second = file(
+            "overlays: {Deployment.ambit-controller: {spec: {replicas: 3}, metadata: {namespace: x}}}",
+        );
+        let all = with(&[&first, &second]).unwrap();
+        let deployment = all.iter().find(|object| object["kind"] == "Deployment").unwrap();
+        assert_eq!(deployment["spec"]["replicas"], 3);
+        assert_eq!(deployment["spec"]["paused"], true);
+        assert_eq!(deployment["metadata"]["namespace"], "x");
+        assert!(images(&all)[0].starts_with("r.example/"));
+        for (text, words) in [
+            ("overlays: {Deployment.istiod: {}}", "Deployment.istiod"),
+            ("overlay: {}", "needs `overlays:`"),
+            ("[]", "needs `overlays:`"),
+        ] {
+            let error = format!("{:#}", with(&[&file(text)]).unwrap_err());
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::time::Duration;
 use ambit_sandbox::{Binaries, Event, Images, Options as SandboxOptions, Sandbox, Source};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::demo;
+use crate::signals::Signals;
 use crate::terminal::{Style, Terminal};
 
 /// What to run, and how.
@@ -138,29 +138,4 @@ fn style(event: &Event) -> Style {
 /// An error of the sandbox with its causes.
 pub(crate) fn one_line(error: ambit_sandbox::Error) -> anyhow::Error {
     anyhow::Error::msg(error.line())
-}
-
-/// Ctrl-C, and what service managers send.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-// === impl Signals ===
-
-impl Signals {
-    fn new() -> Result<Self> {
-        let listen = |kind| signal(kind).context("signals cannot be listened to");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }

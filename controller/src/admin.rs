@@ -7,6 +7,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::diagnostics::Diagnostics;
 use crate::serve::{Clients, Subscription};
@@ -16,6 +17,8 @@ pub(crate) struct Admin {
     pub(crate) diagnostics: Diagnostics,
     pub(crate) clients: Clients,
     pub(crate) published: Subscription,
+    /// What new certificates come with, in PEM.
+    pub(crate) roots: watch::Receiver<Arc<str>>,
     pub(crate) ready: Ready,
     pub(crate) registry: Arc<Registry>,
 }
@@ -38,7 +41,7 @@ impl Admin {
 
     /// The paths of the port.
     pub(crate) fn router(self) -> Router {
-        let Self { diagnostics, clients, published, ready, registry } = self;
+        let Self { diagnostics, clients, published, roots, ready, registry } = self;
         let objects = move |_: Parts| {
             let state = published.borrow().clone();
             json(&Objects {
@@ -48,8 +51,10 @@ impl Admin {
                 refused: diagnostics.list(),
             })
         };
+        let roots = move |_: Parts| text(StatusCode::OK, roots.borrow().to_string());
         metrics_and_readiness(registry, ready)
             .with_index("controller")
+            .get("/debug/roots", "what new certificates come with, in PEM", ReadHandler(roots))
             .get("/debug/objects", "remarks on files and objects", ReadHandler(objects))
             .get(
                 "/debug/clients",

@@ -130,6 +130,7 @@ impl Controller {
             metrics: metrics.clone(),
             closing: drain.closing.clone(),
         };
+        let roots = authority.roots();
         let certificates = Certificates {
             authority,
             tokens,
@@ -142,6 +143,7 @@ impl Controller {
             diagnostics: source.diagnostics.clone(),
             clients: source.clients.clone(),
             published: source.publisher.subscribe(),
+            roots,
             ready,
             registry: Arc::new(registry),
         };

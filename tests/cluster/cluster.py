@@ -149,6 +149,14 @@ def refresh(layout, _options):
         tell(f"imported {archive.stem}")
 
 
+def helm(_layout, _options):
+    """Builds Helm if it is missing, and prints its path."""
+    BUILT.mkdir(parents=True, exist_ok=True)
+    with open(BUILT / "lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        print(programs.build_helm())
+
+
 def load(layout, options):
     """Imports image archives on every node."""
     load_archives(layout, options.archive)
@@ -213,6 +221,7 @@ def parse():
         command(name, function).add_argument("machine", nargs="+", help="node1, node2, … or control")
     command("delete-node", delete_node).add_argument("number", type=int)
     command("refresh", refresh)
+    command("helm", helm)
     command("load", load).add_argument("archive", type=Path, nargs="+")
     enters = command("enter", enter)
     enters.add_argument("machine", help="node1, node2, … or control")

@@ -25,6 +25,9 @@ PROGRAMS = {
     "kubebox": (KUBEBOX_FLAGS, "six minutes on two cores, once"),
 }
 
+# Only the tests of the manifests need it, so it is built for those: `cluster.py helm`.
+HELM = "helm.sh/helm/v3/cmd/helm@v3.18.6"
+
 
 # Where they are kept for other checkouts, under names that change with what they are made of.
 KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ambit"
@@ -57,22 +60,40 @@ def keep(program, kept):
     os.rename(f"{kept}.new", kept)
 
 
+def build_helm():
+    """Builds Helm where it is missing or of another version, and returns its path."""
+    output, new = BUILT / "helm", BUILT / "helm.new"
+    key = stamp.of_contents([], HELM)
+    if not stamp.fresh(output, key):
+        command = ["go", "install", "-trimpath", "-ldflags", "-s -w", HELM]
+        run_go(command, output, BUILT, "two minutes on two cores, once", GOBIN=str(new))
+        os.rename(new / "helm", output)
+        new.rmdir()
+        stamp.record(output, key)
+    return output
+
+
 def compile_module(module, output, flags, duration):
+    """Builds a module of ours."""
+    command = ["go", "build", "-trimpath", "-ldflags", f"-s -w {flags}".strip(), "-o", f"{output}.new", "."]
+    run_go(command, output, module, duration)
+    os.rename(f"{output}.new", output)
+
+
+def run_go(command, output, directory, duration, **variables):
     """Runs the Go compiler, at a low priority."""
     check_go()
     output.parent.mkdir(parents=True, exist_ok=True)
     log = output.with_name(f"{output.name}.log")
-    print(f"building {output.name} ({duration}; log: {log})", flush=True)
+    print(f"building {output.name} ({duration}; log: {log})", file=sys.stderr, flush=True)
     begun = time.monotonic()
-    command = ["go", "build", "-trimpath", "-ldflags", f"-s -w {flags}".strip(), "-o", f"{output}.new", "."]
     with open(log, "w", encoding="utf-8") as file:
-        done = subprocess.run(["nice", *command], cwd=module, env=dict(os.environ, CGO_ENABLED="0"), stdout=file,
-                              stderr=file, check=False)
+        done = subprocess.run(["nice", *command], cwd=directory, env=dict(os.environ, CGO_ENABLED="0", **variables),
+                              stdout=file, stderr=file, check=False)
     if done.returncode != 0:
         last = log.read_text().strip().splitlines()[-1:]
         sys.exit(f"error: {output.name} could not be built: {' '.join(last)} (all of it: {log})")
-    os.rename(f"{output}.new", output)
-    print(f"built {output.name} in {time.monotonic() - begun:.0f} s", flush=True)
+    print(f"built {output.name} in {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
 
 
 def check_go():

@@ -7,12 +7,14 @@ mod enrolment;
 mod faults;
 mod kubectl;
 mod load;
+mod manifests;
 mod network_policy;
 mod outage;
 mod pods;
 mod policy;
 mod removal;
 mod rollout;
+mod rotation;
 mod shop;
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -40,7 +40,7 @@ const FENCED: [(&str, &[&str]); 5] = [
     // The tests misbehave on purpose, as only bare HTTP/2 can.
     ("h2", &["ambit-hbone", "ambit-tests"]),
     ("rustls-pemfile", &["ambit-tls"]),
-    ("k8s-openapi", &["ambit-agent", "ambit-controller", "ambit-sandbox"]),
+    ("k8s-openapi", &["ambit-agent", "ambit-cli", "ambit-controller", "ambit-sandbox"]),
     ("kube", &["ambit-agent", "ambit-cli", "ambit-controller"]),
     ("rcgen", &["ambit-identity", "ambit-tls", "ambit-echo"]),
 ];

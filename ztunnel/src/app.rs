@@ -45,6 +45,8 @@ pub async fn run(config: Config, logs: LogHandle) -> anyhow::Result<()> {
 
     feed_state(&context, Arc::new(Mutex::new(store)), &ready, &mut registry)?;
     tokio::spawn(authorize::recheck_on_change(context.clone()));
+    let signer = context.config.certificates.signer.clone();
+    tokio::spawn(wiring::follow_roots(signer, context.identities.clone()));
     tokio::spawn(prefetch(context.clone()));
     tokio::spawn(account(context.clone()));
     let http = Drain::default();

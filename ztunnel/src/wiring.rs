@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ambit_identity::{
-    CaClient, CaClientConfig, CertificateSource, LocalCa, LocalSource, TokenSource,
+    CaClient, CaClientConfig, CertificateSource, Identities, LocalCa, LocalSource, TokenSource,
 };
 use ambit_state::Reader;
-use ambit_tls::{Revocations, RootSource};
+use ambit_tls::{FileWatch, Revocations, RootSource, pem};
 use anyhow::Context as _;
 use prometheus_client::registry::Registry;
 
@@ -48,6 +48,32 @@ pub(crate) fn certificate_source(config: &Config) -> anyhow::Result<Arc<dyn Cert
             timeout: CA_TIMEOUT,
         })?),
     })
+}
+
+/// Has certificates renewed when the file of roots changes, which the certificate authority's owner rotates by it.
+/// Without such a file, or where it cannot be watched, they are renewed at half their life.
+pub(crate) async fn follow_roots(signer: Signer, identities: Identities) {
+    let Signer::Service(service) = signer else { return };
+    let RootSource::Path(path) = RootSource::parse(&service.root) else { return };
+    let (mut watch, mut content) = match FileWatch::open(&path, pem::MAX_PEM_BYTES) {
+        Ok(opened) => opened,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "changes of the roots will not be noticed");
+            return;
+        }
+    };
+    loop {
+        match pem::certificates(&content) {
+            Ok(roots) => identities.expect_roots(roots),
+            Err(error) => tracing::warn!(path = %path.display(), %error, "no roots"),
+        }
+        content = loop {
+            match watch.changed().await {
+                Ok(content) => break content,
+                Err(error) => tracing::warn!(path = %path.display(), %error, "no roots"),
+            }
+        };
+    }
 }
 
 /// The revocation list to follow.

@@ -55,6 +55,15 @@ pub(crate) fn first<'a>(
     }
 }
 
+/// The types of the list's plugins, in order.
+pub(crate) fn plugins(list: &str) -> Result<Vec<String>, InvalidConflist> {
+    let list: Value = serde_json::from_str(list)?;
+    let plugins = list.get("plugins").and_then(Value::as_array);
+    let types = plugins.into_iter().flatten().filter_map(|plugin| plugin.get("type")?.as_str());
+    let types: Vec<String> = types.map(str::to_owned).collect();
+    if types.is_empty() { Err(InvalidConflist::NoPlugins) } else { Ok(types) }
+}
+
 fn change(
     list: &str,
     change: impl FnOnce(&mut Vec<Value>) -> Result<bool, InvalidConflist>,
@@ -103,6 +112,7 @@ mod tests {
             let expected = after.map(|after| parse(&list(&values(after))));
             assert_eq!(found.as_deref().map(parse), expected, "{before}");
             let installed = found.unwrap_or(before);
+            assert!(plugins(&installed).unwrap().contains(&PLUGIN.to_owned()));
             let without = without_plugin(&installed).unwrap().unwrap();
             assert!(!without.contains(PLUGIN));
             assert_eq!(without_plugin(&without).unwrap(), None);
@@ -121,6 +131,7 @@ mod tests {
             r#"{"plugins":[{"type":"ambit-cni"}]}"#,
         ] {
             assert!(with_plugin(text, &ours).is_err(), "{text}");
+            assert_eq!(plugins(text).is_err(), !text.contains(PLUGIN), "{text}");
         }
     }
 

@@ -17,6 +17,7 @@ use ambit_tls::{Credential, Revocations};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
+use rustls_pki_types::CertificateDer;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -83,6 +84,7 @@ impl Identities {
             restored: Mutex::default(),
             gate: Gate::new(CONCURRENT_FETCHES),
             metrics: Metrics::default(),
+            roots: watch::Sender::new(Arc::default()),
             generation: watch::Sender::new(0),
         }))
     }
@@ -147,6 +149,13 @@ impl Identities {
             entry.forget();
             self.0.changed();
         }
+    }
+
+    /// Says which roots the certificate authority hands out now, in its order. Credentials that came with others are
+    /// renewed soon, a few seconds apart, as long as the two have a root in common: otherwise they have nothing to do
+    /// with each other. Live connections keep what they have.
+    pub fn expect_roots(&self, roots: Vec<CertificateDer<'static>>) {
+        self.0.roots.send_replace(roots.into());
     }
 
     /// How every identity stands, sorted.

@@ -6,6 +6,7 @@
 
 mod address;
 mod authorization;
+mod finding;
 mod identity;
 mod local;
 mod service;
@@ -18,6 +19,7 @@ pub use address::{
 pub use authorization::{
     Action, Authorization, Match, PolicyName, Scope, ServiceAccountMatch, StringMatch,
 };
+pub use finding::{Finding, Level};
 pub use identity::{Identity, ParseIdentityError};
 pub use local::{Endpoint, InvalidLocalState, LocalState};
 pub use service::{

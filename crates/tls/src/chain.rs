@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::{CertRevocationListError, CertificateError, OtherError, RootCertStore};
@@ -19,6 +20,20 @@ pub(crate) struct ChainVerifier {
     roots: RootCertStore,
     revocations: Revocations,
     algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// Whether `chain`, leaf first, leads to `root` and counts at `now`.
+pub fn descends(
+    chain: &[CertificateDer<'_>],
+    root: &CertificateDer<'static>,
+    now: SystemTime,
+) -> bool {
+    let mut roots = RootCertStore::empty();
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    roots.add(root.clone()).is_ok()
+        && ChainVerifier::new(roots, Revocations::none())
+            .verify_both(chain, UnixTime::since_unix_epoch(since))
+            .is_ok()
 }
 
 // === impl ChainVerifier ===

@@ -19,6 +19,7 @@ mod stream;
 mod verify;
 pub mod x509;
 
+pub use chain::descends;
 pub use control::{ControlError, RootSource, control_client_config, control_server_config};
 pub use credential::{Credential, CredentialError, CredentialPem, client_config};
 pub use error::TlsError;

@@ -7,6 +7,7 @@ use ambit_model::Identity;
 use ambit_tls::{Credential, Revocations};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use rustls_pki_types::CertificateDer;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -25,6 +26,8 @@ pub(super) struct Inner {
     pub(super) restored: Mutex<HashMap<Identity, Arc<Credential>>>,
     pub(super) gate: Gate,
     pub(super) metrics: Metrics,
+    /// The roots that credentials should come with; empty while nobody has said.
+    pub(super) roots: watch::Sender<Arc<[CertificateDer<'static>]>>,
     /// Counts changes of credentials.
     pub(super) generation: watch::Sender<u64>,
 }

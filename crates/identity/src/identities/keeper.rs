@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use ambit_model::Identity;
 use ambit_tls::{Credential, x509};
+use rustls_pki_types::CertificateDer;
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::entry::Entry;
@@ -21,10 +23,15 @@ pub(super) async fn keep(identities: Weak<Inner>, entry: Arc<Entry>) {
         let validity = restored.validity();
         Lifetime { start: validity.not_before, end: validity.not_after }
     });
+    let Some(mut roots) = identities.upgrade().map(|inner| inner.roots.subscribe()) else { return };
+    let mut tries = 0;
     let mut failures = 0;
     let mut wait = schedule::wait(SystemTime::now(), lifetime, failures, rand::random());
     loop {
-        sleep(wait, &entry).await;
+        tokio::select! {
+            () = sleep(wait, &entry) => {}
+            () = other_roots(&mut roots, &mut tries, &entry) => {}
+        }
         let Some(inner) = identities.upgrade() else {
             return;
         };
@@ -41,6 +48,35 @@ pub(super) async fn keep(identities: Weak<Inner>, entry: Arc<Entry>) {
         }
         wait = schedule::wait(now, lifetime, failures, rand::random());
         settle(&inner, &entry, answer, wait);
+    }
+}
+
+/// Returns some seconds after the credential has come to differ from the roots that are expected. A replica of the
+/// certificate authority may lag behind, so that one renewal may not be enough; `tries` counts them.
+async fn other_roots(
+    expected: &mut watch::Receiver<Arc<[CertificateDer<'static>]>>,
+    tries: &mut u32,
+    entry: &Entry,
+) {
+    loop {
+        if expected.has_changed().unwrap_or(false) {
+            *tries = 0;
+        }
+        let is_due = {
+            let roots = expected.borrow_and_update();
+            let is_other = |held: &[CertificateDer<'_>]| {
+                *held != **roots && held.iter().any(|root| roots.contains(root))
+            };
+            entry.credential().is_some_and(|credential| is_other(credential.roots()))
+        };
+        if is_due && let Some(wait) = schedule::for_roots(*tries, rand::random()) {
+            *tries += 1;
+            return tokio::time::sleep(wait).await;
+        }
+        if expected.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        *tries = 0;
     }
 }
 

@@ -17,6 +17,12 @@ const RENEWAL_JITTER: f64 = 0.05;
 /// Never sooner than this after a success, however short the lifetime.
 const MIN_WAIT: Duration = Duration::from_millis(200);
 
+/// Over how long the renewals of a node are spread when roots have changed; doubles with each further try.
+const ROOT_SPREAD: Duration = Duration::from_secs(4);
+
+/// How often other roots are asked for; then the renewal at half-life has to do.
+const ROOT_TRIES: u32 = 6;
+
 /// The period over which a certificate is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lifetime {
@@ -46,6 +52,13 @@ pub(crate) fn wait(
     let share = 0.5 + vary(RENEWAL_JITTER, random);
     let renewal = start.checked_add(life.mul_f64(share)).unwrap_or(end);
     renewal.duration_since(now).unwrap_or_default().max(MIN_WAIT)
+}
+
+/// How long to wait before asking for other roots, after `tries` that brought none; never again after some.
+pub(crate) fn for_roots(tries: u32, random: f64) -> Option<Duration> {
+    let spread = ROOT_SPREAD.saturating_mul(1 << tries.min(ROOT_TRIES));
+    let share = if tries == 0 { random } else { f64::midpoint(1.0, random) };
+    (tries < ROOT_TRIES).then(|| spread.mul_f64(share.clamp(0.0, 1.0)))
 }
 
 fn backoff(failures: u32, random: f64) -> Duration {
@@ -105,6 +118,21 @@ mod tests {
         assert_eq!(wait(at(0), fresh, 0, 1.0).as_secs_f64().round(), 55.0);
         assert_eq!(wait(at(0), None, 1, 0.0), Duration::from_millis(800));
         assert_eq!(wait(at(0), None, 1, 1.0), Duration::from_millis(1200));
+    }
+
+    #[test]
+    fn roots_are_asked_for_a_few_times() {
+        for (tries, random, expected) in [
+            (0, 0.0, Some(secs(0))),
+            (0, 1.0, Some(secs(4))),
+            (1, 0.0, Some(secs(4))),
+            (1, 1.0, Some(secs(8))),
+            (5, 0.5, Some(secs(96))),
+            (6, 0.5, None),
+            (u32::MAX, 0.5, None),
+        ] {
+            assert_eq!(for_roots(tries, random), expected, "{tries} {random}");
+        }
     }
 
     proptest! {

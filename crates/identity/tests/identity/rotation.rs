@@ -115,6 +115,29 @@ async fn nothing_is_asked_for_once_all_are_gone() {
     assert_eq!(source.count(), 1);
 }
 
+#[tokio::test]
+async fn other_roots_have_certificates_renewed_until_they_come() {
+    let source = Scripted::new(HOUR);
+    let identities = Identities::new(Arc::clone(&source) as Arc<_>, Revocations::none());
+    let web = identity("web");
+    let first = identities.obtain(&web).await.unwrap();
+    let stranger = LocalCa::in_memory(SystemTime::now()).unwrap();
+    let stranger = ambit_tls::pem::certificates(stranger.roots_pem().as_bytes()).unwrap();
+    // Roots as they are, and somebody else's, are no reason to renew.
+    identities.expect_roots(first.roots().to_vec());
+    identities.expect_roots(stranger.clone());
+    // Those of the next step of a rotation are; the authority here lags behind, so it is asked again.
+    identities.expect_roots([first.roots(), &stranger].concat());
+    eventually("two renewals", || source.count() >= 3).await;
+    let now = identities.current(&web).unwrap();
+    assert!(serial(&now) != serial(&first));
+    assert!(first.is_valid_at(SystemTime::now()), "connections keep what they have");
+    identities.expect_roots(first.roots().to_vec());
+    let other = identity("other");
+    identities.obtain(&other).await.unwrap();
+    assert_eq!(source.asked.lock().iter().filter(|&asked| *asked == other).count(), 1);
+}
+
 /// One workload on each of three authorities: before, in, and after the rotation of the root.
 #[tokio::test]
 async fn the_root_rotates_with_both_trusted_in_between() {
