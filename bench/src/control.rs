@@ -108,12 +108,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let machine = Machine::read();
     let plan = options.plan()?;
     let dir = tempfile::tempdir().context("cannot make a directory for files and logs")?;
-    let candidate = options.candidate(dir.path())?;
-    let world = options.world(dir.path(), plan.shape).await?;
     if options.hold {
+        let world = options.world(dir.path(), plan.shape).await?;
         eprintln!("the API server is up: {}", world.arguments().join(" "));
         return std::future::pending().await;
     }
+    let candidate = options.candidate(dir.path())?;
+    let world = options.world(dir.path(), plan.shape).await?;
     let mut measurement = Measurement::new(&plan, &world);
     // What was measured before something failed is worth reading.
     let outcome = measurement.run(&candidate).await;

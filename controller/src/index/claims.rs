@@ -8,7 +8,8 @@ use crate::watch::Key;
 /// Who wants what. The claim with the lowest rank wins; of equal ranks, the one with the first key.
 #[derive(Debug)]
 pub(super) struct Claims<V, R> {
-    wanted: HashMap<V, BTreeSet<(R, Key)>>,
+    /// Sorted. Hardly anything has a rival, and a vector of one is a tenth of a set of one.
+    wanted: HashMap<V, Vec<(R, Key)>>,
     held: HashMap<Key, (R, Vec<V>)>,
 }
 
@@ -28,11 +29,11 @@ impl<V: Clone + Eq + Hash, R: Clone + Ord> Claims<V, R> {
         if self.held.get(key) == Some(&new) {
             return touched;
         }
-        if let Some((rank, values)) = self.held.remove(key) {
+        if let Some((_, values)) = self.held.remove(key) {
             for value in values {
                 self.rivals(&value, &mut touched);
                 if let Some(claims) = self.wanted.get_mut(&value) {
-                    claims.remove(&(rank.clone(), key.clone()));
+                    claims.retain(|(_, claimant)| claimant != key);
                     if claims.is_empty() {
                         self.wanted.remove(&value);
                     }
@@ -41,8 +42,12 @@ impl<V: Clone + Eq + Hash, R: Clone + Ord> Claims<V, R> {
         }
         if !new.1.is_empty() {
             for value in &new.1 {
+                let claim = (new.0.clone(), key.clone());
                 let claims = self.wanted.entry(value.clone()).or_default();
-                claims.insert((new.0.clone(), key.clone()));
+                if let Err(place) = claims.binary_search(&claim) {
+                    claims.reserve_exact(1);
+                    claims.insert(place, claim);
+                }
                 self.rivals(value, &mut touched);
             }
             self.held.insert(key.clone(), new);

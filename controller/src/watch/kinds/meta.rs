@@ -1,8 +1,10 @@
 //! `metadata`, the same for every kind.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use ambit_model::Str;
+use ambit_xds::Interner;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 use serde_json::Value;
@@ -95,9 +97,16 @@ impl From<RawSelector> for Selector {
     }
 }
 
+thread_local! {
+    /// What labels say: much of it is the same for thousands of objects.
+    static LABELS: RefCell<Interner> = RefCell::default();
+}
+
 /// Shared copies of pairs of strings.
 pub(super) fn shared(pairs: impl IntoIterator<Item = (String, String)>) -> BTreeMap<Str, Str> {
-    pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect()
+    LABELS.with_borrow_mut(|labels| {
+        pairs.into_iter().map(|(k, v)| (labels.intern(&k), labels.intern(&v))).collect()
+    })
 }
 
 /// Where a policy with unreadable metadata would apply: its namespace, if that much can be read.
