@@ -140,7 +140,9 @@ impl Store {
     }
 
     fn remove_address(&mut self, name: &str) {
-        if self.take_workload(name).is_some() {
+        if let Some(record) = self.take_workload(name) {
+            // Its identity may be needed no longer.
+            self.policies_changed |= self.is_local(&record);
             return;
         }
         match name.parse::<NamespacedHostname>() {
@@ -186,7 +188,7 @@ impl Reader {
     }
 
     /// Changes when a decision about a live inbound connection of this node may have changed: a policy, or a local
-    /// workload's references to policies, or a first sync.
+    /// workload's references to policies, or a first sync; and when a local workload goes.
     pub fn policies_changed(&self) -> watch::Receiver<u64> {
         self.policy_versions.clone()
     }

@@ -381,7 +381,7 @@ fn synced_means_both() {
 #[test]
 fn decisions_are_reconsidered_when_they_may_change() {
     let remote = |policies| but(referring("remote", policies), |w| w.node = "node-2".into());
-    let steps: [(_, Vec<Update>, _); 12] = [
+    let steps: [(_, Vec<Update>, _); 14] = [
         ("a local workload with policies", vec![referring("a", &["shop/p"]).into()], true),
         ("again", vec![referring("a", &["shop/p"]).into()], false),
         (
@@ -398,6 +398,8 @@ fn decisions_are_reconsidered_when_they_may_change() {
         ("the policy goes", vec![Update::RemoveAuthorization("shop/q".into())], true),
         ("it goes again", vec![Update::RemoveAuthorization("shop/q".into())], false),
         ("first sync", vec![Update::Synced(Kind::Addresses)], true),
+        ("the other node's workload goes", vec![Update::RemoveAddress(remote(&[]).uid)], false),
+        ("the local one goes", vec![Update::RemoveAddress(referring("a", &[]).uid)], true),
     ];
     let mut store = store([]);
     let mut reconsider = store.reader().policies_changed();
