@@ -37,6 +37,8 @@ Configured by environment variables:
   HOST_ROOT               /proc/1/root                    with it: the node's root directory
   AMBIT_INSTALL_CNI       true                            with it: install the CNI plugin
   AMBIT_CNI_PLUGIN        ambit-cni beside this program   the plugin to install
+  AMBIT_CNI_OWN_LIST      false                           a CNI list of our own before the node's first, so that no
+                                                          pod starts without us when others rewrite theirs
   CNI_BIN_DIR             /host/opt/cni/bin               where programs of CNI plugins are
   CNI_NET_DIR             /host/etc/cni/net.d             where the configuration of CNI is
   CNI_NET_DIR_ON_NODE     /etc/cni/net.d                  the same as the container runtime sees it

@@ -34,6 +34,9 @@ const KUBECONFIG: &str = "ambit-cni.kubeconfig";
 /// The name of the list of namespaces.
 const NAMESPACES: &str = "ambit-cni.namespaces";
 
+/// A list of our own; its name comes before others'.
+const OWN_LIST: &str = "00-ambit-cni.conflist";
+
 /// The plugins of agents whose node rules have the names of ours.
 pub(crate) const PLUGINS_OF_AGENTS: [&str; 2] = [PLUGIN, "istio-cni"];
 
@@ -54,6 +57,9 @@ pub struct InstallConfig {
     pub service_account: PathBuf,
     /// The API server's address.
     pub api_server: String,
+    /// Whether a list of our own, made of the node's first one, goes before it, instead of our plugin into that one:
+    /// whatever rewrites it while a node starts, no pod starts without us.
+    pub own_list: bool,
     /// Namespaces whose pods never wait.
     pub exclude_namespaces: Vec<String>,
     /// The mesh's own namespace, whose pods never wait either.
@@ -145,12 +151,22 @@ impl Installer {
             .map_err(failed(&config.service_account))?;
         put(config.net_dir.join(KUBECONFIG), kubeconfig.as_bytes(), 0o600)?;
         put(config.net_dir.join(NAMESPACES), list::render(namespaces).as_bytes(), 0o600)?;
-        let path = first_list(&config.net_dir)?;
+        let path = first_list(&config.net_dir, |name| name != OWN_LIST)?;
+        let mode = mode_of(&path).map_err(failed(&path))?;
         let text = fs::read_to_string(&path).map_err(failed(&path))?;
-        let changed = conflist::with_plugin(&text, &self.plugin())
-            .map_err(|source| InstallError::Conflist { path: path.clone(), source })?;
-        if let Some(changed) = changed {
-            put(path.clone(), changed.as_bytes(), mode_of(&path).map_err(failed(&path))?)?;
+        let invalid = |source| InstallError::Conflist { path: path.clone(), source };
+        let with_plugin = conflist::with_plugin(&text, &self.plugin()).map_err(invalid)?;
+        let own_list = config.net_dir.join(OWN_LIST);
+        if config.own_list {
+            put(own_list, with_plugin.as_ref().unwrap_or(&text).as_bytes(), mode)?;
+            if let Some(original) = conflist::without_plugin(&text).map_err(invalid)? {
+                put(path.clone(), original.as_bytes(), mode)?;
+            }
+        } else {
+            if let Some(changed) = with_plugin {
+                put(path.clone(), changed.as_bytes(), mode)?;
+            }
+            remove_if_there(&own_list)?;
         }
         Ok(written)
     }
@@ -161,6 +177,7 @@ impl Installer {
             let path = path.to_owned();
             move |source| InstallError::Io { path, source }
         };
+        remove_if_there(&self.config.net_dir.join(OWN_LIST))?;
         for name in names(&self.config.net_dir).map_err(failed(&self.config.net_dir))? {
             let path = self.config.net_dir.join(&name);
             if !name.ends_with(".conflist") {
@@ -184,12 +201,7 @@ impl Installer {
             config.net_dir.join(KUBECONFIG),
             config.net_dir.join(NAMESPACES),
         ] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(InstallError::Io { path, source: error });
-                }
-                _ => {}
-            }
+            remove_if_there(&path)?;
         }
         Ok(())
     }
@@ -223,7 +235,7 @@ impl Installer {
 
 /// The list that the container runtime takes from `dir`, and the types of its plugins.
 pub(crate) fn plugins_of(dir: &Path) -> Result<(PathBuf, Vec<String>), InstallError> {
-    let path = first_list(dir)?;
+    let path = first_list(dir, |_| true)?;
     let text = fs::read_to_string(&path)
         .map_err(|source| InstallError::Io { path: path.clone(), source })?;
     match conflist::plugins(&text) {
@@ -240,9 +252,19 @@ pub(crate) fn try_writing(dir: &Path) -> Result<(), InstallError> {
         .map_err(|source| InstallError::Io { path: dir.to_owned(), source })
 }
 
-fn first_list(dir: &Path) -> Result<PathBuf, InstallError> {
+fn remove_if_there(path: &Path) -> Result<(), InstallError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(InstallError::Io { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The first list, of those whose names are `eligible`.
+fn first_list(dir: &Path, eligible: impl Fn(&str) -> bool) -> Result<PathBuf, InstallError> {
     let names = names(dir).map_err(|source| InstallError::Io { path: dir.to_owned(), source })?;
-    match conflist::first(names.iter().map(String::as_str)) {
+    match conflist::first(names.iter().map(String::as_str).filter(|name| eligible(name))) {
         Ok(Some(name)) => Ok(dir.join(name)),
         Ok(None) => Err(InstallError::NoConfiguration(dir.to_owned())),
         Err(name) => Err(InstallError::NoList(dir.join(name))),

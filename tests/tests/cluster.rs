@@ -3,6 +3,7 @@
 //! Each test has a namespace of its own, so that they can share the cluster: [`together`]. Those that take something
 //! away from everybody run [`alone`].
 
+mod checks;
 mod enrolment;
 mod faults;
 mod kubectl;

@@ -73,6 +73,7 @@ fn install(env: &mut Env<'_>, run_dir: &Path, exclusions: &Exclusions) -> Instal
             &env.need("KUBERNETES_SERVICE_HOST", why),
             &env.need("KUBERNETES_SERVICE_PORT", why),
         ),
+        own_list: env.get("AMBIT_CNI_OWN_LIST", "true or false", flag).unwrap_or(false),
         exclude_namespaces: exclusions.namespaces.iter().cloned().collect(),
         system_namespace: exclusions.system_namespace.clone(),
     }

@@ -28,6 +28,7 @@ fn node() -> (TempDir, Installer) {
         run_dir: "/run/agent".into(),
         service_account: at("sa"),
         api_server: "https://10.96.0.1:443".into(),
+        own_list: false,
         exclude_namespaces: vec!["kube-system".into()],
         system_namespace: "istio-system".into(),
     };
@@ -64,6 +65,41 @@ fn installed_once_repaired_and_taken_out_without_trace() {
     assert_eq!(list(&dir), serde_json::from_str::<Value>(LIST).unwrap());
     assert_eq!(names(&dir.path().join("net")).unwrap(), ["10-net.conflist"]);
     assert_eq!(names(&dir.path().join("bin")).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_list_of_our_own_follows_the_first_and_leaves_it_alone() {
+    let (dir, mut installer) = node();
+    let net = dir.path().join("net");
+    installer.repair(&[]).unwrap();
+    installer.config.own_list = true;
+    let own = || {
+        let text = fs::read_to_string(net.join(OWN_LIST)).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    for (types, expected) in [(vec!["ptp"], 2), (vec!["calico", "portmap"], 3)] {
+        let plugins: Vec<Value> = types.iter().map(|name| json!({"type": name})).collect();
+        let theirs = json!({"cniVersion": "1.0.0", "name": "net", "plugins": plugins});
+        // As the other way of installing leaves it, or as others rewrite it.
+        if types.len() > 1 {
+            fs::write(net.join("10-net.conflist"), theirs.to_string()).unwrap();
+        }
+        assert!(!installer.repair(&[]).unwrap().is_empty());
+        assert_eq!(installer.repair(&[]).unwrap(), Vec::<String>::new());
+        assert_eq!(list(&dir), theirs);
+        let chain = own()["plugins"].as_array().unwrap().clone();
+        assert_eq!((chain.len(), &chain[expected - 1]["type"]), (expected, &json!(PLUGIN)));
+        assert_eq!(plugins_of(&net).unwrap().0, net.join(OWN_LIST));
+    }
+    installer.uninstall().unwrap();
+    assert_eq!(names(&net).unwrap(), ["10-net.conflist"]);
+
+    // Back to the other way.
+    installer.repair(&[]).unwrap();
+    installer.config.own_list = false;
+    installer.repair(&[]).unwrap();
+    assert!(!net.join(OWN_LIST).exists());
+    assert_eq!(list(&dir)["plugins"][2]["type"], PLUGIN);
 }
 
 #[test]
