@@ -9,6 +9,7 @@ mod kubectl;
 mod load;
 mod network_policy;
 mod outage;
+mod peer;
 mod pods;
 mod policy;
 mod removal;
