@@ -85,7 +85,8 @@ nftables: {{minSyncPeriod: 100ms, syncPeriod: 30s}}
 iptables: {{minSyncPeriod: 100ms, syncPeriod: 30s}}
 """
 
-# A node is ready with the first images, those of pause and CoreDNS; the others follow.
+# A node is ready with the first images, those of pause and CoreDNS; the others follow. Agents of a mesh find the kubelet
+# by the name of its process.
 START = """\
 containerd -c containerd.toml >containerd.log 2>&1 &
 until [ -S "$SOCKET" ]; do sleep 0.05; done
@@ -93,7 +94,8 @@ import() {
   for archive in "$@"; do ctr -a "$SOCKET" -n k8s.io images import "$archive" || return; done >>import.log 2>&1
 }
 [ -e images.imported ] || import "$IMAGES"/first/*.tar || touch images.failed
-"$KUBEBOX" kubelet --config kubelet.yaml --kubeconfig kubelet.kubeconfig --node-ip "$ADDRESS" \\
+ln -sf "$KUBEBOX" /run/kubelet
+/run/kubelet --config kubelet.yaml --kubeconfig kubelet.kubeconfig --node-ip "$ADDRESS" \\
   --hostname-override "$NAME" >>kubelet.log 2>&1 &
 "$KUBEBOX" kube-proxy --config kube-proxy.yaml >kube-proxy.log 2>&1 &
 if [ "$NETPOL" ]; then "$NETPOL" --kubeconfig netpol.kubeconfig --node "$NAME" >netpol.log 2>&1 & fi

@@ -11,6 +11,7 @@ mod load;
 mod manifests;
 mod network_policy;
 mod outage;
+mod peer;
 mod pods;
 mod policy;
 mod removal;
