@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::alone;
-use super::kubectl::{kill, mesh_runs, prints_what};
+use super::kubectl::{done, kill, mesh_runs, prints, prints_what};
 use super::load::Load;
 use super::shop::{AMBIENT, Shop};
 
@@ -20,9 +20,7 @@ async fn a_killed_agent_or_controller_costs_nothing() {
         mesh_runs().await;
     }
     let path = "jsonpath={.items[0].spec.nodeName}";
-    let node =
-        super::kubectl::done(&format!("get pod -n istio-system -l app=ambit-controller -o {path}"))
-            .await;
+    let node = done(&format!("get pod -n istio-system -l app=ambit-controller -o {path}")).await;
     kill(&node, "controller").await;
     mesh_runs().await;
     load.goes_on(200).await;
@@ -31,6 +29,33 @@ async fn a_killed_agent_or_controller_costs_nothing() {
     shop.server("later", "node1").await;
     shop.ready().await;
     shop.captured("later", true).await;
+    shop.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test-cluster"]
+async fn another_replica_takes_over_from_the_one_that_writes() {
+    let _cluster = alone().await;
+    let shop = Shop::empty("replicas", AMBIENT).await;
+    shop.server("far", "node2").await;
+    shop.ready().await;
+    done("scale -n istio-system deployment/ambit-controller --replicas=2").await;
+    mesh_runs().await;
+    let load = Load::start(&shop, "load", "node1", "http://far/ --rate 100").await;
+    let holder = "get lease -n istio-system ambit-controller -o jsonpath={.spec.holderIdentity}";
+    let first = prints_what(holder, |holder| !holder.is_empty()).await;
+    done(&format!("delete pod -n istio-system {first} --grace-period=0 --force")).await;
+    prints_what(holder, |holder| !holder.is_empty() && holder != first).await;
+    mesh_runs().await;
+    load.goes_on(200).await;
+    load.nothing_failed("a leader went").await;
+    // Its successor writes.
+    let _later = Shop::empty("replicas-later", "").await;
+    let roots = "get configmap -n replicas-later istio-ca-root-cert -o jsonpath={.metadata.name}";
+    prints(roots, "istio-ca-root-cert").await;
+    done("scale -n istio-system deployment/ambit-controller --replicas=1").await;
+    mesh_runs().await;
+    done("delete namespace replicas-later --wait=false").await;
     shop.close().await;
 }
 

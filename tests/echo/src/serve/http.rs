@@ -45,6 +45,8 @@ where
     let server = auto::Builder::new(TokioExecutor::new());
     let mut serving = pin!(server.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let done = tokio::select! {
+        // What has been asked is read first: before it knows the version, the server would just close.
+        biased;
         done = serving.as_mut() => done,
         () = closing.cancelled() => {
             serving.as_mut().graceful_shutdown();
