@@ -50,7 +50,7 @@ bench-control: ## the controller with 20,000 pods and 1,000 proxies, on a real A
 	@tests/need.sh python3:python3 setpriv:util-linux
 	@cd tests/cluster && python3 -c 'import programs; programs.build("kubebox")'
 	$(CARGO) build --release --locked -p ambit-controller -p ambit-bench
-	$(BIN)/bench control --json target/bench/control.json $(BENCH_OPTIONS)
+	_RJEM_MALLOC_CONF=background_thread:true,dirty_decay_ms:5000,muzzy_decay_ms:0 $(BIN)/bench control --json target/bench/control.json $(BENCH_OPTIONS)
 
 images: build ## OCI images of the components in target/images
 	@tests/need.sh python3:python3 nft:nftables iptables:iptables ip:iproute2 \
