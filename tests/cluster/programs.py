@@ -35,6 +35,7 @@ KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ambit
 
 def build(*names):
     """Builds what is missing or out of date, of these programs or of all."""
+    BUILT.mkdir(parents=True, exist_ok=True)
     for name in names or PROGRAMS:
         flags, duration = PROGRAMS[name]
         output, module = BUILT / name, HERE / name
