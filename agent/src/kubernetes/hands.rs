@@ -92,7 +92,7 @@ impl Places {
 // === impl Hands ===
 
 impl Hands {
-    /// Captures a pod and has it served, in the order of protocol.md 5.4. Doing it again changes nothing.
+    /// Has a pod served and captures it, then exempts its probes. Doing it again changes nothing.
     ///
     /// A pod that ztunnel does not take yet is annotated `pending`, and that is an error to try again after.
     pub(crate) async fn join(&self, pod: &Arc<PodView>) -> Result<Joined, String> {
