@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
+    "proto/ambit.proto",
     "proto/workload.proto",
     "proto/authorization.proto",
     "proto/zds.proto",

@@ -27,13 +27,17 @@ pub(crate) async fn follow_control_plane(
         held.insert(kind, name, "");
     }
     let client = Client::resuming(wiring::xds(&config.node, &service), metrics, held);
-    match client.run(|event| apply(&store, event)).await {}
+    let refuse_nothing = |event| {
+        apply(&store, event);
+        Vec::new()
+    };
+    match client.run(refuse_nothing).await {}
 }
 
 fn apply(store: &SharedStore, event: Event) {
     match event {
-        Event::Batch(batch) => store.lock().apply(batch.updates.into_iter().map(update)),
-        Event::Synced(kind) => store.lock().apply([synced(kind)]),
+        Event::Batch(batch) => store.lock().apply(batch.updates.into_iter().filter_map(update)),
+        Event::Synced(kind) => store.lock().apply(synced(kind)),
     }
 }
 

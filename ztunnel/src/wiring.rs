@@ -111,6 +111,7 @@ pub(crate) fn xds(node: &Node, service: &ControlPlane) -> ambit_xds::Config {
         cluster_id: node.cluster.to_string(),
         headers: service.headers.clone(),
         node: identity,
+        types: ambit_xds::ResourceType::ZTUNNEL,
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub addresses: Resources,
     /// Policies.
     pub authorizations: Resources,
+    /// Stands for every type that nobody is served yet.
+    unserved: Resources,
     /// The workloads of each node's pods, which are also among the addresses.
     local: OrdMap<Str, Resources>,
     /// Whose certificates each node may ask for.
@@ -41,6 +43,7 @@ impl Snapshot {
         match kind {
             ResourceType::Address => &self.addresses,
             ResourceType::Authorization => &self.authorizations,
+            _ => &self.unserved,
         }
     }
 
@@ -84,6 +87,7 @@ impl Snapshot {
         match kind {
             ResourceType::Address => &mut self.addresses,
             ResourceType::Authorization => &mut self.authorizations,
+            _ => &mut self.unserved,
         }
     }
 }

@@ -239,5 +239,10 @@ pub(crate) fn short(kind: ResourceType) -> &'static str {
     match kind {
         ResourceType::Address => "WDS",
         ResourceType::Authorization => "WADS",
+        ResourceType::Route => "Route",
+        ResourceType::Listener => "Listener",
+        ResourceType::TrafficPolicy => "TrafficPolicy",
+        ResourceType::RequestPolicy => "RequestPolicy",
+        ResourceType::WorkloadLabels => "WorkloadLabels",
     }
 }

@@ -185,7 +185,12 @@ impl Running {
         let (sender, events) = mpsc::unbounded_channel();
         let client = Client::resuming(config, Metrics::default(), held);
         let task = tokio::spawn(async move {
-            match client.run(move |event| drop(sender.send(event))).await {}
+            match client
+                .run(move |event| {
+                    drop(sender.send(event));
+                    Vec::new()
+                })
+                .await {}
         });
         Proxy { events, task }
     }
@@ -268,6 +273,7 @@ fn line(change: &Change) -> String {
         Change::Workload(workload) => format!("+{}", workload.uid),
         Change::Service(service) => format!("+{}", service.key()),
         Change::Authorization(policy) => format!("+{}", policy.key()),
+        Change::Resource { name, .. } => format!("+{name}"),
         Change::Removed { name, .. } => format!("-{name}"),
     }
 }

@@ -17,6 +17,11 @@ pub mod security {
     tonic::include_proto!("istio.security");
 }
 
+/// What waypoints and gateways are told (`ambit.v1`), by Ambit's controller alone.
+pub mod ambit {
+    tonic::include_proto!("ambit.v1");
+}
+
 /// Certificate signing (`istio.v1.auth`).
 pub mod certificate {
     tonic::include_proto!("istio.v1.auth");
@@ -32,5 +37,15 @@ pub mod discovery {
 pub const ENCRYPT_LOCAL: &str = "ambit.dev/encrypt-local";
 /// The type URL of [`workload::Address`].
 pub const ADDRESS_TYPE: &str = "type.googleapis.com/istio.workload.Address";
+/// The type URL of [`ambit::Route`].
+pub const ROUTE_TYPE: &str = "type.googleapis.com/ambit.v1.Route";
+/// The type URL of [`ambit::Listener`].
+pub const LISTENER_TYPE: &str = "type.googleapis.com/ambit.v1.Listener";
+/// The type URL of [`ambit::TrafficPolicy`].
+pub const TRAFFIC_POLICY_TYPE: &str = "type.googleapis.com/ambit.v1.TrafficPolicy";
+/// The type URL of [`ambit::RequestPolicy`].
+pub const REQUEST_POLICY_TYPE: &str = "type.googleapis.com/ambit.v1.RequestPolicy";
+/// The type URL of [`ambit::WorkloadLabels`].
+pub const WORKLOAD_LABELS_TYPE: &str = "type.googleapis.com/ambit.v1.WorkloadLabels";
 /// The type URL of [`security::Authorization`].
 pub const AUTHORIZATION_TYPE: &str = "type.googleapis.com/istio.security.Authorization";

@@ -12,9 +12,9 @@ use tracing::{debug, info, warn};
 use crate::backoff::{Backoff, End};
 use crate::session::{Content, Session};
 use crate::wire::Response;
-use crate::{Config, Event, Held, Metrics, transport};
+use crate::{Config, Event, Held, Metrics, Rejected, transport};
 
-/// A delta xDS client with wildcard subscriptions to every [`crate::ResourceType`].
+/// A delta xDS client with wildcard subscriptions to the types of its [`Config`].
 #[derive(Debug)]
 pub struct Client {
     config: Config,
@@ -40,13 +40,14 @@ impl Client {
     /// A client whose owner already has the resources that `held` names, e.g. kept from before a restart. The control
     /// plane then sends only what differs, and the names of those that are gone.
     pub fn resuming(config: Config, metrics: Metrics, held: Held) -> Self {
-        let session = Session::new(config.node.clone(), held);
+        let session = Session::new(&config, held);
         Self { config, metrics, session }
     }
 
     /// Keeps a stream to the control plane open, reconnecting for ever, and calls `apply` with everything that comes
-    /// of it. A response is acknowledged after `apply` has returned. Drop the future to stop.
-    pub async fn run(mut self, mut apply: impl FnMut(Event) + Send) -> Infallible {
+    /// of it. A response is acknowledged after `apply` has returned; what `apply` names is refused. Drop the future to
+    /// stop.
+    pub async fn run(mut self, mut apply: impl FnMut(Event) -> Vec<Rejected> + Send) -> Infallible {
         let mut backoff = Backoff::new();
         loop {
             let ended = self.connection(&mut apply).await;
@@ -58,7 +59,10 @@ impl Client {
         }
     }
 
-    async fn connection(&mut self, apply: &mut (impl FnMut(Event) + Send)) -> Ended {
+    async fn connection(
+        &mut self,
+        apply: &mut (impl FnMut(Event) -> Vec<Rejected> + Send),
+    ) -> Ended {
         let (requests, outgoing) = mpsc::unbounded_channel();
         for request in self.session.connect() {
             // The receiver lives until this function returns, or the stream ends and says so.
@@ -80,7 +84,7 @@ impl Client {
         &mut self,
         mut responses: Streaming<Response>,
         requests: &mpsc::UnboundedSender<DeltaDiscoveryRequest>,
-        apply: &mut (impl FnMut(Event) + Send),
+        apply: &mut (impl FnMut(Event) -> Vec<Rejected> + Send),
     ) -> Ended {
         let mut useful = false;
         loop {
@@ -108,24 +112,28 @@ impl Client {
     fn response(
         &mut self,
         response: Response,
-        apply: &mut (impl FnMut(Event) + Send),
+        apply: &mut (impl FnMut(Event) -> Vec<Rejected> + Send),
     ) -> DeltaDiscoveryRequest {
         let bytes = response.encoded_len();
         let outcome = self.session.response(response);
+        let mut answer = outcome.answer;
         let Some(Content { kind, batch, completes_sync }) = outcome.content else {
-            warn!(url = outcome.answer.type_url, "response of a type that was not asked for");
-            return outcome.answer;
+            warn!(url = answer.type_url, "response of a type that was not asked for");
+            return answer;
         };
-        self.metrics.message(kind.url(), bytes, batch.rejected.len());
-        for rejected in &batch.rejected {
+        let mut rejected = batch.rejected.clone();
+        debug!(url = kind.url(), bytes, changes = batch.updates.len(), "response");
+        let refused = apply(Event::Batch(batch));
+        self.session.refused(&refused, &mut answer);
+        rejected.extend(refused);
+        self.metrics.message(kind.url(), bytes, rejected.len());
+        for rejected in &rejected {
             warn!(name = %rejected.name, reason = rejected.reason, "refused a resource");
         }
-        debug!(url = kind.url(), bytes, changes = batch.updates.len(), "response");
-        apply(Event::Batch(batch));
         if completes_sync {
             info!(url = kind.url(), "first synchronisation complete");
             apply(Event::Synced(kind));
         }
-        outcome.answer
+        answer
     }
 }

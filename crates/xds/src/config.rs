@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::ResourceType;
+
 /// Settings of the client. Nothing here is read from the environment; the binary fills it in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -21,6 +23,8 @@ pub struct Config {
     pub headers: Vec<(String, String)>,
     /// Who the client says it is.
     pub node: Node,
+    /// What it subscribes to, in this order.
+    pub types: &'static [ResourceType],
 }
 
 /// Root certificates for the connection to the control plane. A file is read again for each connection.
@@ -67,6 +71,7 @@ impl Config {
             cluster_id: "Kubernetes".to_owned(),
             headers: Vec::new(),
             node,
+            types: ResourceType::ZTUNNEL,
         }
     }
 }
@@ -87,6 +92,17 @@ impl std::fmt::Debug for Token {
 // === impl Node ===
 
 impl Node {
+    /// The node of a waypoint or gateway pod; the controller sends it what belongs to the Gateway `gateway` of its
+    /// namespace.
+    pub fn waypoint(ip: &str, pod: &str, namespace: &str, gateway: &str) -> Self {
+        let metadata =
+            [("NAME", pod), ("NAMESPACE", namespace), ("INSTANCE_IPS", ip), ("GATEWAY", gateway)];
+        Self {
+            id: format!("waypoint~{ip}~{pod}.{namespace}~{namespace}.svc.cluster.local"),
+            metadata: metadata.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+        }
+    }
+
     /// The node of a ztunnel pod with the id and the metadata that istiod expects; `ip` is `1.1.1.1` where unknown.
     pub fn ztunnel(ip: &str, pod: &str, namespace: &str, node: &str) -> Self {
         let metadata =

@@ -1,6 +1,7 @@
 //! What the client hands out: decoded changes, refusals and the end of the first synchronisation.
 
 use ambit_model::{Authorization, Service, Str, Workload};
+use bytes::Bytes;
 
 /// A resource type the client subscribes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -9,6 +10,16 @@ pub enum ResourceType {
     Address,
     /// Authorization policies, `istio.security.Authorization`.
     Authorization,
+    /// What a waypoint or gateway does for a host, `ambit.v1.Route`.
+    Route,
+    /// Listeners of a gateway, `ambit.v1.Listener`.
+    Listener,
+    /// How destinations are treated, `ambit.v1.TrafficPolicy`.
+    TrafficPolicy,
+    /// Who may send which requests, `ambit.v1.RequestPolicy`.
+    RequestPolicy,
+    /// Labels that selectors ask for, `ambit.v1.WorkloadLabels`.
+    WorkloadLabels,
 }
 
 /// What the client tells its owner, in the order in which it has to be applied.
@@ -42,12 +53,22 @@ pub enum Change {
     /// earlier version is known arrives here as one that denies everything in its scope, and is listed in
     /// [`Batch::rejected`] as well.
     Authorization(Box<Authorization>),
+    /// A resource of one of the `ambit.v1` types is new or replaced.
+    Resource {
+        /// The type.
+        kind: ResourceType,
+        /// Its name.
+        name: Str,
+        /// The message, not decoded yet.
+        body: Bytes,
+    },
     /// A resource is gone. It may never have been known.
     Removed {
         /// The type of the resource.
         kind: ResourceType,
         /// A workload's uid or a service's `namespace/hostname` (which has exactly one slash) for
-        /// [`ResourceType::Address`]; `namespace/name` for [`ResourceType::Authorization`].
+        /// [`ResourceType::Address`]; `namespace/name` for [`ResourceType::Authorization`]; the name on the wire for
+        /// the others.
         name: Str,
     },
 }
@@ -66,14 +87,38 @@ pub struct Rejected {
 // === impl ResourceType ===
 
 impl ResourceType {
-    /// Every type, in the order in which they are subscribed to.
-    pub const ALL: [Self; 2] = [Self::Address, Self::Authorization];
+    /// Every type.
+    pub const ALL: [Self; 7] = [
+        Self::Address,
+        Self::Authorization,
+        Self::Route,
+        Self::Listener,
+        Self::TrafficPolicy,
+        Self::RequestPolicy,
+        Self::WorkloadLabels,
+    ];
+    /// What a node proxy subscribes to, in the order in which it does.
+    pub const ZTUNNEL: &[Self] = &[Self::Address, Self::Authorization];
+    /// What a waypoint or gateway subscribes to, in the order in which it does.
+    pub const WAYPOINT: &[Self] = &[
+        Self::Address,
+        Self::WorkloadLabels,
+        Self::TrafficPolicy,
+        Self::RequestPolicy,
+        Self::Route,
+        Self::Listener,
+    ];
 
     /// The type's URL on the wire.
     pub fn url(self) -> &'static str {
         match self {
             Self::Address => ambit_proto::ADDRESS_TYPE,
             Self::Authorization => ambit_proto::AUTHORIZATION_TYPE,
+            Self::Route => ambit_proto::ROUTE_TYPE,
+            Self::Listener => ambit_proto::LISTENER_TYPE,
+            Self::TrafficPolicy => ambit_proto::TRAFFIC_POLICY_TYPE,
+            Self::RequestPolicy => ambit_proto::REQUEST_POLICY_TYPE,
+            Self::WorkloadLabels => ambit_proto::WORKLOAD_LABELS_TYPE,
         }
     }
 

@@ -11,7 +11,7 @@ use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 
 use crate::wire::Response;
-use crate::{Batch, Interner, Node, ResourceType};
+use crate::{Batch, Config, Interner, Node, Rejected, ResourceType};
 
 pub use held::Held;
 
@@ -24,6 +24,7 @@ const MAX_NAMED: usize = 20;
 #[derive(Debug)]
 pub(crate) struct Session {
     node: Node,
+    types: &'static [ResourceType],
     held: Held,
     synced: Vec<ResourceType>,
     interner: Interner,
@@ -51,16 +52,17 @@ pub(crate) struct Content {
 
 impl Session {
     /// A session that begins with what `held` says is already known.
-    pub(crate) fn new(node: Node, held: Held) -> Self {
-        Self { node, held, synced: Vec::new(), interner: Interner::default() }
+    pub(crate) fn new(config: &Config, held: Held) -> Self {
+        let Config { node, types, .. } = config;
+        Self { node: node.clone(), types, held, synced: Vec::new(), interner: Interner::default() }
     }
 
     /// The first requests of a stream, in the order in which they have to be sent: one wildcard subscription for each
     /// type, with the versions of what is held.
     pub(crate) fn connect(&self) -> Vec<DeltaDiscoveryRequest> {
-        ResourceType::ALL
-            .into_iter()
-            .map(|kind| DeltaDiscoveryRequest {
+        self.types
+            .iter()
+            .map(|&kind| DeltaDiscoveryRequest {
                 node: Some(node(&self.node)),
                 type_url: kind.url().to_owned(),
                 initial_resource_versions: self.held.versions(kind),
@@ -76,32 +78,44 @@ impl Session {
             response_nonce: message.nonce.clone(),
             ..DeltaDiscoveryRequest::default()
         };
-        let Some(kind) = ResourceType::from_url(&message.type_url) else {
+        let kind = ResourceType::from_url(&message.type_url).filter(|k| self.types.contains(k));
+        let Some(kind) = kind else {
             return Outcome { content: None, answer };
         };
         let batch = response::decode(kind, message, &mut self.held, &mut self.interner);
-        if !batch.rejected.is_empty() {
-            answer.error_detail = Some(refusal(&batch));
-        }
+        answer.error_detail = refusal(&batch.rejected);
         let completes_sync = !self.synced.contains(&kind);
         if completes_sync {
             self.synced.push(kind);
         }
         Outcome { content: Some(Content { kind, batch, completes_sync }), answer }
     }
+
+    /// Adds what the owner refused of a response to its answer.
+    pub(crate) fn refused(&mut self, rejected: &[Rejected], answer: &mut DeltaDiscoveryRequest) {
+        for Rejected { kind, name, .. } in rejected {
+            // The empty version makes the control plane speak of the resource again after a reconnect.
+            self.held.insert(*kind, name.clone(), "");
+        }
+        let Some(more) = refusal(rejected) else { return };
+        match &mut answer.error_detail {
+            Some(detail) => detail.message = format!("{}; {}", detail.message, more.message),
+            none => *none = Some(more),
+        }
+    }
 }
 
-fn refusal(batch: &Batch) -> Status {
-    let mut reasons: Vec<String> = batch
-        .rejected
-        .iter()
-        .take(MAX_NAMED)
-        .map(|r| format!("{}: {}", r.name, r.reason))
-        .collect();
-    if let Some(more @ 1..) = batch.rejected.len().checked_sub(MAX_NAMED) {
+fn refusal(rejected: &[Rejected]) -> Option<Status> {
+    if rejected.is_empty() {
+        return None;
+    }
+    let mut reasons: Vec<String> =
+        rejected.iter().take(MAX_NAMED).map(|r| format!("{}: {}", r.name, r.reason)).collect();
+    if let Some(more @ 1..) = rejected.len().checked_sub(MAX_NAMED) {
         reasons.push(format!("and {more} more"));
     }
-    Status { code: INVALID_ARGUMENT, message: reasons.join("; "), details: Vec::new() }
+    let message = reasons.join("; ");
+    Some(Status { code: INVALID_ARGUMENT, message, details: Vec::new() })
 }
 
 fn node(node: &Node) -> ProtoNode {

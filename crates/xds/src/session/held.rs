@@ -9,8 +9,7 @@ use crate::ResourceType;
 /// The resources a client holds, by type and name, each with its version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    addresses: HashMap<Str, Version>,
-    authorizations: HashMap<Str, Version>,
+    by_type: [HashMap<Str, Version>; ResourceType::ALL.len()],
 }
 
 /// A version as the control plane gave it. Those of Istio are 64-bit hashes in hexadecimal, which need no allocation.
@@ -51,17 +50,11 @@ impl Held {
     }
 
     fn of(&self, kind: ResourceType) -> &HashMap<Str, Version> {
-        match kind {
-            ResourceType::Address => &self.addresses,
-            ResourceType::Authorization => &self.authorizations,
-        }
+        &self.by_type[kind as usize]
     }
 
     fn of_mut(&mut self, kind: ResourceType) -> &mut HashMap<Str, Version> {
-        match kind {
-            ResourceType::Address => &mut self.addresses,
-            ResourceType::Authorization => &mut self.authorizations,
-        }
+        &mut self.by_type[kind as usize]
     }
 }
 

@@ -1,6 +1,7 @@
 //! One response into changes and refusals, and the record of what is held brought up to date.
 
 use ambit_model::Str;
+use bytes::Bytes;
 use prost::Message as _;
 
 use super::Held;
@@ -32,13 +33,15 @@ pub(super) fn decode(
             }
         };
         let name = held.name(kind, &resource.name).unwrap_or_else(|| resource.name.as_str().into());
+        let version = resource.version.clone();
         let decoded = match kind {
             ResourceType::Address => address(&name, &resource, interner),
             ResourceType::Authorization => policy(&name, &resource, held, interner),
+            _ => opaque(kind, &name, resource).map_err(Into::into),
         };
         match decoded {
             Ok(change) => {
-                held.insert(kind, name, &resource.version);
+                held.insert(kind, name, &version);
                 batch.updates.push(change);
             }
             Err(refused) => {
@@ -103,6 +106,12 @@ fn policy(
             .filter(|s| !held.contains(kind, name) && *s.key().0 == **name)
             .map(|policy| Change::Authorization(Box::new(policy))),
     })
+}
+
+/// What the owner of the client decodes itself.
+fn opaque(kind: ResourceType, name: &Str, resource: Resource) -> Result<Change, InvalidResource> {
+    let body = Bytes::copy_from_slice(content(kind, &resource)?);
+    Ok(Change::Resource { kind, name: name.clone(), body })
 }
 
 fn content(kind: ResourceType, resource: &Resource) -> Result<&[u8], InvalidResource> {

@@ -8,12 +8,13 @@ use prost::Message as _;
 use super::{Content, Held, Session};
 use crate::encode::Encoded;
 use crate::wire::{Any, Resource, Response};
-use crate::{Change, Node, ResourceType};
+use crate::{Change, Config, Node, ResourceType};
 
 use ResourceType::{Address, Authorization as Policy};
 
 fn session() -> Session {
-    Session::new(Node::ztunnel("10.0.0.9", "zt-1", "istio-system", "node-a"), Held::default())
+    let node = Node::ztunnel("10.0.0.9", "zt-1", "istio-system", "node-a");
+    Session::new(&Config::new("http://localhost", node), Held::default())
 }
 
 fn workload(name: &str) -> Workload {
@@ -63,6 +64,7 @@ fn names(content: &Content) -> Vec<String> {
             Change::Workload(w) => format!("+{}", w.uid),
             Change::Service(s) => format!("+{}", s.key()),
             Change::Authorization(p) => format!("+{}", p.key()),
+            Change::Resource { name, .. } => format!("+{name}"),
             Change::Removed { name, .. } => format!("-{name}"),
         })
         .collect()
@@ -271,7 +273,7 @@ fn a_resumed_session_names_what_it_was_given() {
     let mut held = Held::default();
     held.insert(Address, "c//Pod/ns/a".into(), "00000000000000ab");
     held.insert(Policy, "ns/p".into(), "");
-    let requests = Session::new(Node::default(), held).connect();
+    let requests = Session::new(&Config::new("http://localhost", Node::default()), held).connect();
     assert_eq!(requests[0].initial_resource_versions["c//Pod/ns/a"], "00000000000000ab");
     assert_eq!(requests[1].initial_resource_versions["ns/p"], "");
 }

@@ -61,6 +61,7 @@ fn run(config: Config, held: Held) -> Running {
     let task = tokio::spawn(client.run(move |event| {
         // The test may be over.
         let _ = sender.send(event);
+        Vec::new()
     }));
     Running { events, registry, task }
 }

@@ -51,7 +51,7 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, opened: mpsc::Unbounded
 async fn connects(mut server: Secured, config: Config) -> bool {
     let mut registry = prometheus_client::registry::Registry::default();
     let metrics = Metrics::register(&mut registry);
-    let client = tokio::spawn(Client::new(config, metrics).run(|_| {}));
+    let client = tokio::spawn(Client::new(config, metrics).run(|_| Vec::new()));
     let failed = async {
         let mut text = String::new();
         while !text.contains("reason=\"ConnectionError\"} 2") {
@@ -106,7 +106,7 @@ async fn a_root_file_is_read_for_each_connection() {
     let config = Config { roots, ..Config::new(address, Node::default()) };
     let (pem, mut streams) = (server.roots, server.streams);
     let metrics = Metrics::default();
-    let client = tokio::spawn(Client::new(config, metrics).run(|_| {}));
+    let client = tokio::spawn(Client::new(config, metrics).run(|_| Vec::new()));
     // Whenever the file appears, the next attempt succeeds.
     std::fs::write(&path, pem).expect("a root");
     assert!(soon(streams.recv()).await.is_some());
