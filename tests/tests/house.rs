@@ -20,7 +20,7 @@ const LAYERS: [(u8, &[&str]); 4] = [
             "ambit-lifecycle",
         ],
     ),
-    (2, &["ambit-state", "ambit-xds", "ambit-identity", "ambit-sandbox"]),
+    (2, &["ambit-state", "ambit-xds", "ambit-identity", "ambit-bootstrap", "ambit-sandbox"]),
     (
         3,
         &[

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ambit_bootstrap::Worker;
 use ambit_hbone::Pool;
 use ambit_identity::Identities;
 use ambit_state::Reader;
@@ -14,7 +15,6 @@ use crate::metrics::Metrics;
 use crate::pod::Pod;
 use crate::pods::LocalPods;
 use crate::tunnel::{DialError, PoolKey};
-use crate::worker::Worker;
 
 /// Shared by all connections of the process.
 pub(crate) struct Context {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
+use ambit_bootstrap::Worker;
 use ambit_hbone::{Authority, Baggage, Connect, Forwarded, ParseAuthorityError, Refusal, Server};
 use ambit_identity::IdentityError;
 use ambit_model::{Identity, Workload};
@@ -25,7 +26,6 @@ use crate::pod::NotReady;
 use crate::record::{Flow, Party};
 use crate::run::{end, relay_tunnel, run};
 use crate::tunnel::HANDSHAKE_DEADLINE;
-use crate::worker::Worker;
 
 /// One peer's TLS connection.
 struct Peer {
