@@ -7,7 +7,8 @@ use ambit_bootstrap::{Requester, Workers, certificate_source, follow_roots, revo
 use ambit_identity::Identities;
 use ambit_lifecycle::{Drain, Ready, Shutdown, ShutdownReason};
 use ambit_state::{Reader, Store};
-use ambit_telemetry::LogHandle;
+use ambit_telemetry::{LogHandle, Reporter};
+use ambit_tunnel::Security;
 use ambit_zds::DnsConfig;
 use anyhow::Context as _;
 use parking_lot::Mutex;
@@ -80,8 +81,18 @@ fn context(
     let source = certificate_source(&config.certificates, &config.node.cluster, requester)?;
     let identities = Identities::new(source, revocations.clone());
     identities.register(registry.sub_registry_with_prefix("ambit"));
+    let metrics = Metrics::register(registry);
+    let security = Security {
+        identities: identities.clone(),
+        revocations: config.certificates.crl.is_some().then(|| revocations.clone()),
+        hbone: config.hbone.clone(),
+        revoked: Arc::new({
+            let metrics = metrics.clone();
+            move || metrics.revoked(Reporter::Source)
+        }),
+    };
     Ok(Arc::new(Context {
-        metrics: Metrics::register(registry),
+        metrics,
         dns: wiring::dns(&config, state.clone(), registry),
         pods: LocalPods::default(),
         workers: workers.handles(),
@@ -89,6 +100,7 @@ fn context(
         state,
         identities,
         revocations,
+        security,
     }))
 }
 

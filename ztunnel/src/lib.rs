@@ -29,7 +29,6 @@ mod pod;
 mod pods;
 mod record;
 mod run;
-mod tunnel;
 mod wiring;
 
 pub use app::run;
