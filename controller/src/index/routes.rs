@@ -3,6 +3,7 @@
 mod actions;
 mod backends;
 mod destinations;
+mod statuses;
 mod tables;
 
 use ambit_model::Str;
@@ -15,6 +16,7 @@ use crate::watch::Object;
 use crate::watch::kinds::Route;
 
 use destinations::Destination;
+pub(super) use statuses::entries;
 
 /// What the waypoints of a service do for it, even where no route says anything.
 pub(super) fn of_service(world: World<'_>, object: &Object) -> Output {

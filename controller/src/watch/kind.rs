@@ -134,6 +134,11 @@ impl Kind {
         }
     }
 
+    /// Whether controllers share a list in the status of an object, which each has to replace as a whole.
+    pub fn shares_status(self) -> bool {
+        Self::ROUTES.contains(&self)
+    }
+
     /// Whether objects of the kind live in namespaces.
     pub fn is_namespaced(self) -> bool {
         !matches!(self, Self::GatewayClass | Self::Namespace | Self::Node)

@@ -139,7 +139,7 @@ fn part_of<T: DeserializeOwned>(
     let mut unread = Vec::new();
     let mut note = |path: serde_ignored::Path<'_>| {
         if unread.len() < MAX_UNREAD {
-            unread.push(Problem::new(written(&path), "is not known here and means nothing"));
+            unread.push(Problem::remark(written(&path), "is not known here and means nothing"));
         }
     };
     let read = typed(serde_ignored::Deserializer::new(part, &mut note));

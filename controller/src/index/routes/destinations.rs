@@ -6,7 +6,7 @@ use ambit_proto::workload::AppProtocol;
 
 use crate::index::waypoints;
 use crate::index::{World, services};
-use crate::watch::kinds::BackendRef;
+use crate::watch::kinds::{BackendRef, ParentRef};
 use crate::watch::{Key, Kind, Object};
 
 /// A service.
@@ -99,6 +99,12 @@ impl Port {
             AppProtocol::Tls => proto::Protocol::Tls,
         };
         Self { name: name.clone(), number, protocol }
+    }
+
+    /// Whether a parent is this port, as far as it names any.
+    pub(super) fn is_named(&self, parent: &ParentRef) -> bool {
+        parent.port.is_none_or(|number| number == self.number)
+            && (parent.section.is_empty() || parent.section == self.name)
     }
 
     /// Whether requests can be told apart on it.

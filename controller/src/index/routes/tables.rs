@@ -79,9 +79,7 @@ pub(super) fn table(world: World<'_>, routes: &mut [&Arc<Route>], port: u16) -> 
 fn applies(route: &Route, destination: &Destination, port: &Port) -> bool {
     let http = matches!(route.kind, Kind::HttpRoute | Kind::GrpcRoute);
     let named = |parent: &ParentRef| {
-        parent.key().as_ref() == Some(&destination.key)
-            && parent.port.is_none_or(|number| number == port.number)
-            && (parent.section.is_empty() || parent.section == port.name)
+        parent.key().as_ref() == Some(&destination.key) && port.is_named(parent)
     };
     (!http || port.is_http()) && route.parents.iter().any(named)
 }

@@ -178,7 +178,7 @@ proptest! {
         for (object, variant) in &steps {
             mesh.write(OBJECTS[*object].0, text(*object, *variant));
             for key in mesh.index.touched() {
-                told.insert(key.clone(), mesh.index.conditions(key, &[]));
+                told.insert(key.clone(), mesh.index.wanted(key, &[]));
             }
         }
         let mut fresh = Mesh::new("");
@@ -195,7 +195,7 @@ proptest! {
             }
         }
         for (key, conditions) in told {
-            prop_assert_eq!(conditions, fresh.index.conditions(&key, &[]), "{}", key);
+            prop_assert_eq!(conditions, fresh.index.wanted(&key, &[]), "{}", key);
         }
         prop_assert_eq!(mesh.problems(), fresh.problems());
         prop_assert_eq!(mesh.index.snapshot(), fresh.index.snapshot());
