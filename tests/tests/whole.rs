@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ambit_sandbox::{Binaries, Component, Options, Sandbox, Settings, Source};
+use ambit_sandbox::{Binaries, Component, Event, Options, Sandbox, Settings, Source};
 use ambit_tests::{binary, eventually, missing};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -37,6 +37,7 @@ fn settings() -> Settings {
         ztunnel: binary("ztunnel"),
         agent: binary("ambit-agent"),
         controller: binary("controller"),
+        waypoint: binary("controller").with_file_name("waypoint"),
     })
 }
 
@@ -251,4 +252,35 @@ spec: {mtls: {mode: STRICT}}
         reached(&sandbox, [true, true, false]).await;
         sandbox.stop(Duration::from_secs(5)).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_gateway_whose_program_is_not_built_is_named() {
+    if missing(&["curl", "nft"]).is_some() {
+        return;
+    }
+    let mut settings = settings();
+    settings.binaries.waypoint = "/nowhere/waypoint".into();
+    let sandbox = start(settings).await;
+    let mut events = sandbox.events();
+    let gateway = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint, namespace: hello}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+";
+    sandbox.apply(gateway).await.unwrap();
+    let named = async {
+        loop {
+            if let Event::Refused { origin, reason } = events.recv().await.unwrap()
+                && origin == "Gateway hello/waypoint"
+            {
+                return reason;
+            }
+        }
+    };
+    let reason = tokio::time::timeout(LIMIT, named).await.expect("it is refused");
+    assert!(reason.contains("/nowhere/waypoint is not there"), "{reason}");
+    reached(&sandbox, [true, true, true]).await;
+    sandbox.stop(Duration::from_secs(2)).await.unwrap();
 }

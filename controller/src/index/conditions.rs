@@ -2,17 +2,30 @@
 
 use super::targets::{Ancestor, ancestor};
 use super::waypoints::{self, Bound, Traffic};
-use super::{Index, Output, World};
+use super::{Index, Output, World, routes};
 use crate::watch::kinds::{AuthorizationPolicy, Enforcement, Resolution, ServiceEntry};
-use crate::watch::{Condition, ConditionType, Key, Object, Problem};
+use crate::watch::{Condition, ConditionType, Key, Kind, Object, Problem, Wanted};
 
 impl Index {
+    /// What the status of the object `key` should say; `read` is what was found wrong when it was read.
+    pub fn wanted(&self, key: &Key, read: &[Problem]) -> Wanted {
+        let world = World { settings: &self.settings, inputs: &self.inputs };
+        let entries = match self.inputs.get(key) {
+            Some(Object::Route(route)) => Some(routes::entries(world, route, read)),
+            _ => None,
+        };
+        Wanted { conditions: self.conditions(key, read), entries }
+    }
+
     /// The conditions that the object `key` should have; `read` is what was found wrong when it was read.
     pub fn conditions(&self, key: &Key, read: &[Problem]) -> Vec<Condition> {
         let world = World { settings: &self.settings, inputs: &self.inputs };
         let nothing = Output::default();
         let output = self.outputs.get(key).unwrap_or(&nothing);
         let object = self.inputs.get(key);
+        if Kind::ROUTES.contains(&key.kind) || key.kind == Kind::GatewayClass {
+            return Vec::new();
+        }
         if let Some(Object::AuthorizationPolicy(policy)) = object {
             return vec![match policy.enforcement {
                 Enforcement::Waypoint { .. } => at_waypoint(world, policy, read),
@@ -50,7 +63,7 @@ fn joined<'a>(problems: impl IntoIterator<Item = &'a Problem>) -> String {
 fn accepted(problems: &[&Problem], in_force: bool) -> Option<Condition> {
     let reason = if in_force { "PartiallyInvalid" } else { "Invalid" };
     let message = joined(problems.iter().copied());
-    let kind = ConditionType::Accepted;
+    let kind = ConditionType::InForce;
     (!problems.is_empty()).then(|| condition(kind, false, reason, message))
 }
 

@@ -48,7 +48,8 @@ struct Reference<'a> {
 }
 
 /// Managers whose services are waypoints and gateways themselves.
-const GATEWAYS: [&str; 2] = ["istio.io-mesh-controller", "istio.io-eastwest-controller"];
+const GATEWAYS: [&str; 3] =
+    ["istio.io-mesh-controller", "istio.io-eastwest-controller", "ambit.dev-mesh-controller"];
 const USE: [&str; 2] = ["istio.io/use-waypoint", "istio.io/use-waypoint-namespace"];
 const CANARY: [&str; 2] =
     ["istio.io/use-waypoint-canary", "istio.io/use-waypoint-canary-namespace"];

@@ -15,7 +15,7 @@ pub use reviews::{Account, ReviewSettings, Reviews};
 /// Who a token stands for.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The node.
+    /// The node; empty for one whose token names none, and who may ask for itself alone then.
     pub node: Str,
     /// The namespace of the caller's service account.
     pub namespace: Str,

@@ -3,6 +3,7 @@
 mod bad_input;
 mod callers;
 mod objects;
+mod route_statuses;
 mod same;
 mod scale;
 mod statuses;

@@ -7,6 +7,7 @@
 mod address;
 mod authorization;
 mod finding;
+mod gateway;
 mod identity;
 mod local;
 mod service;
@@ -20,6 +21,7 @@ pub use authorization::{
     Action, Authorization, Match, PolicyName, Scope, ServiceAccountMatch, StringMatch,
 };
 pub use finding::{Finding, Level};
+pub use gateway::{GATEWAY_CLASSES, GatewayClass, GatewayNames, GatewayRole};
 pub use identity::{Identity, ParseIdentityError};
 pub use local::{Endpoint, InvalidLocalState, LocalState};
 pub use service::{

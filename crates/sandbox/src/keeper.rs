@@ -16,6 +16,7 @@ use crate::cluster::{NodeLabels, Objects, Plan, PodKey, plan};
 use crate::dns::{DnsServer, Zone};
 use crate::error::Error;
 use crate::event::Event;
+use crate::gateways::Gateways;
 use crate::manifest::{Changes, Manifest, ObjectRef};
 use crate::mesh::Agent;
 use crate::pod::launch::Images;
@@ -55,6 +56,8 @@ pub(crate) struct Keeper {
     pub(crate) topology: Topology,
     pub(crate) nodes: BTreeMap<String, Node>,
     pub(crate) images: Arc<Images>,
+    /// Who deploys waypoints and gateways; `None` where there is no mesh.
+    pub(crate) gateways: Option<Gateways>,
     pub(crate) ipv6: bool,
     pub(crate) zone: Arc<RwLock<Arc<Zone>>>,
     pub(crate) publisher: Publisher,
@@ -144,7 +147,10 @@ impl Keeper {
 
     /// Takes over what the layers amount to, and tells what changed.
     fn sum_up(&mut self) {
-        let sum = self.layers.sum();
+        let mut sum = self.layers.sum();
+        let gateways = self.gateways.as_mut();
+        let problems = gateways.map(|gateways| gateways.deploy(&mut sum.objects));
+        self.refuse("gateway", problems.unwrap_or_default());
         let before = self.objects.borrow().clone();
         let difference = difference(&before, &sum.objects);
         for object in difference.added {

@@ -23,6 +23,7 @@ mod cluster;
 mod dns;
 mod error;
 mod event;
+mod gateways;
 mod http;
 mod instance;
 mod keeper;

@@ -1,6 +1,7 @@
 //! Kubernetes YAML, document by document: what the sandbox itself acts on, and what it only passes on.
 
 mod check;
+mod gateway;
 mod object;
 
 use std::fmt;
@@ -8,7 +9,8 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-pub(crate) use object::Object;
+pub(crate) use gateway::Gateway;
+pub(crate) use object::{Object, document};
 
 /// Names an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

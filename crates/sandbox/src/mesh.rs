@@ -4,6 +4,7 @@ mod agent;
 mod component;
 mod diagnostics;
 mod programs;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,6 +25,8 @@ pub use component::Component;
 pub(crate) use component::{Order, Supervisor};
 use diagnostics::Diagnostics;
 pub use programs::{Binaries, Settings};
+pub(crate) use programs::{CLUSTER_ID, control_plane};
+pub(crate) use tokens::Tokens;
 
 /// All programs of the mesh, running.
 #[derive(Debug)]
@@ -59,7 +62,6 @@ impl Mesh {
         (events, written): (&broadcast::Sender<Event>, &Arc<Notify>),
     ) -> Result<Self, Error> {
         settings.binaries.check()?;
-        places.make(nodes)?;
         let mut mesh = Self { supervisors: BTreeMap::new() };
         let start = programs::controller(settings.clone(), places.clone(), fabric.clone());
         mesh.supervise(Component::Controller, events, start);
@@ -131,27 +133,16 @@ impl Mesh {
 // === impl Places ===
 
 impl Places {
-    /// Makes the directories, and a token for each node.
-    fn make(&self, nodes: &[Arc<NodeNet>]) -> Result<(), Error> {
-        let mut lines = String::new();
-        for node in nodes {
-            let dir = self.node(node.name());
-            for dir in [dir.join("state"), self.agent_dir(node.name())] {
-                fs::create_dir_all(&dir).doing("create", &dir)?;
-            }
-            let token = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
-            write_secret(&dir.join("token"), &token)?;
-            let line = serde_json::json!({
-                "token": token,
-                "node": node.name(),
-                "serviceAccount": format!("{}/ztunnel", programs::SYSTEM_NAMESPACE),
-            });
-            lines.push_str(&format!("{line}\n"));
-        }
-        for dir in [self.ca(), self.dir.join("controller")] {
+    /// Makes the directories.
+    pub(crate) fn make(&self, nodes: &[Arc<NodeNet>]) -> Result<(), Error> {
+        let of_node = |node: &Arc<NodeNet>| {
+            [self.node(node.name()).join("state"), self.agent_dir(node.name())]
+        };
+        let dirs = nodes.iter().flat_map(of_node).chain([self.ca(), self.root_dir()]);
+        for dir in dirs {
             fs::create_dir_all(&dir).doing("create", &dir)?;
         }
-        write_secret(&self.tokens(), &lines)
+        Ok(())
     }
 
     pub(crate) fn node(&self, name: &str) -> PathBuf {
@@ -171,7 +162,17 @@ impl Places {
     }
 
     pub(crate) fn root_cert(&self) -> PathBuf {
-        self.dir.join("controller/root-cert.pem")
+        self.root_dir().join("root-cert.pem")
+    }
+
+    /// The directory of the roots.
+    pub(crate) fn root_dir(&self) -> PathBuf {
+        self.dir.join("controller")
+    }
+
+    /// The directory with the token of an account, `namespace/name`.
+    pub(crate) fn account(&self, account: &str) -> PathBuf {
+        self.dir.join("accounts").join(account.replace('/', "."))
     }
 
     pub(crate) fn zds_socket(&self, node: &str) -> PathBuf {
@@ -185,18 +186,4 @@ impl Places {
     pub(crate) fn agent_socket(&self, node: &str) -> PathBuf {
         self.agent_dir(node).join("control.sock")
     }
-}
-
-/// Writes a file that only its owner can read.
-fn write_secret(path: &Path, text: &str) -> Result<(), Error> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut file = fs::OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .doing("create", path)?;
-    file.write_all(text.as_bytes()).doing("write", path)
 }

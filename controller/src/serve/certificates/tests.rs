@@ -14,6 +14,7 @@ use crate::watch::Files;
 
 const TOKENS: &str = r#"{"token": "token-of-a", "node": "node-a", "serviceAccount": "istio-system/ztunnel"}
 {"token": "token-of-b", "node": "node-b", "serviceAccount": "istio-system/ztunnel"}
+{"token": "token-of-w", "serviceAccount": "shop/waypoint"}
 "#;
 
 struct Fixture {
@@ -103,6 +104,9 @@ async fn a_node_gets_certificates_for_its_pods_and_for_nobody_else() {
         ("token-of-a", number, Some("identity")),
         // Its own identity is nobody's on the node either.
         ("token-of-a", None, Some("not_on_node")),
+        // Who is no node proxy is nobody but itself.
+        ("token-of-w", text("spiffe://cluster.local/ns/shop/sa/waypoint"), None),
+        ("token-of-w", text(web), Some("not_trusted")),
     ];
     for (token, identity, refused) in table {
         let answer =
@@ -124,7 +128,7 @@ async fn a_node_gets_certificates_for_its_pods_and_for_nobody_else() {
             (answer, refused) => panic!("{token} {identity:?}: {answer:?} {refused:?}"),
         }
     }
-    assert!(fixture.counted("ambit_controller_certificates_issued_total 2"));
+    assert!(fixture.counted("ambit_controller_certificates_issued_total 3"));
 }
 
 #[tokio::test]

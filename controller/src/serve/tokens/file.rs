@@ -1,4 +1,4 @@
-//! A file with one token for each node.
+//! A file with one token for each node, and for each account that asks for itself alone.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -57,7 +57,8 @@ pub enum TokensError {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Line {
     token: String,
-    node: String,
+    /// The node, for a node proxy.
+    node: Option<String>,
     service_account: String,
 }
 
@@ -140,17 +141,17 @@ fn parse(content: &[u8]) -> Result<HashMap<String, Caller>, (usize, String)> {
         if token.len() < MIN_TOKEN || token.contains(char::is_whitespace) {
             return Err(refused("the token is shorter than 8 characters, or has spaces in it"));
         }
-        if node.is_empty() {
-            return Err(refused("node is empty"));
+        if node.as_deref() == Some("") {
+            return Err(refused("node is empty; leave it out for who is no node proxy"));
         }
         let caller = Caller {
-            node: node.as_str().into(),
+            impersonates: node.is_some(),
+            node: node.unwrap_or_default().into(),
             namespace: namespace.into(),
             service_account: name.into(),
-            impersonates: true,
         };
         if tokens.insert(token, caller).is_some() {
-            return Err(refused("the token has been given to another node already"));
+            return Err(refused("the token has been given to somebody else already"));
         }
     }
     Ok(tokens)

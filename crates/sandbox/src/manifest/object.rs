@@ -8,7 +8,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Document, Invalid, ObjectRef, Refusal, check, one_line};
+use super::{Document, Gateway, Invalid, ObjectRef, Refusal, check, gateway, one_line};
 
 /// An object by what the sandbox does with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,7 @@ pub(crate) enum Object {
     EndpointSlice(Box<EndpointSlice>),
     ConfigMap(Box<ConfigMap>),
     Secret(Box<Secret>),
+    Gateway(Box<Gateway>),
     /// Any other, as JSON: the controller's business.
     Other(String),
 }
@@ -29,7 +30,7 @@ pub(crate) enum Object {
 /// Kinds that are in no namespace, as far as anyone here meets them.
 const CLUSTER_SCOPED: [&str; 4] = ["Namespace", "Node", "GatewayClass", "CustomResourceDefinition"];
 
-pub(super) fn document(value: Value, origin: &str) -> Result<Document, Refusal> {
+pub(crate) fn document(value: Value, origin: &str) -> Result<Document, Refusal> {
     let key = key(&value).map_err(|problem| Refusal {
         key: None,
         invalid: Invalid { origin: origin.to_owned(), problem },
@@ -95,12 +96,18 @@ fn object(key: &ObjectRef, value: Value) -> Result<Object, String> {
                 "kind: the sandbox runs Pods and Deployments only; write one of these".to_owned()
             );
         }
+        (group, "Gateway") if group.starts_with("gateway.networking.k8s.io/") => {
+            match gateway::read(key, &value)? {
+                Some(gateway) => Object::Gateway(Box::new(gateway)),
+                None => Object::Other(value.to_string()),
+            }
+        }
         _ => Object::Other(value.to_string()),
     })
 }
 
 /// Reads the value as `T`; the error names the field.
-fn typed<T: DeserializeOwned>(value: Value) -> Result<Box<T>, String> {
+pub(super) fn typed<T: DeserializeOwned>(value: Value) -> Result<Box<T>, String> {
     serde_path_to_error::deserialize(value).map(Box::new).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();

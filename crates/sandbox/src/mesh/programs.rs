@@ -19,6 +19,8 @@ pub struct Binaries {
     pub agent: PathBuf,
     /// The controller.
     pub controller: PathBuf,
+    /// The proxy of waypoints and gateways; only needed where objects ask for one.
+    pub waypoint: PathBuf,
 }
 
 /// How the mesh's programs are run.
@@ -28,6 +30,8 @@ pub struct Settings {
     pub binaries: Binaries,
     /// Variables for every ztunnel, over those that the sandbox sets.
     pub ztunnel_env: BTreeMap<String, String>,
+    /// Variables for every waypoint and gateway.
+    pub waypoint_env: BTreeMap<String, String>,
     /// Variables for every agent.
     pub agent_env: BTreeMap<String, String>,
     /// Variables for the controller.
@@ -40,6 +44,13 @@ pub struct Settings {
 pub(super) const SYSTEM_NAMESPACE: &str = "istio-system";
 /// The controller's port (Istio: xDS and certificates over TLS).
 const CONTROLLER_PORT: u16 = 15012;
+/// The name of the cluster.
+pub(crate) const CLUSTER_ID: &str = "Kubernetes";
+
+/// Where the controller listens.
+pub(crate) fn control_plane() -> String {
+    format!("https://{FABRIC_V4}:{CONTROLLER_PORT}")
+}
 
 // === impl Binaries ===
 
@@ -58,6 +69,7 @@ impl Binaries {
             ztunnel: dir.join("ztunnel"),
             agent: dir.join("ambit-agent"),
             controller: dir.join("controller"),
+            waypoint: dir.join("waypoint"),
         })
     }
 
@@ -76,6 +88,7 @@ impl From<Binaries> for Settings {
         Self {
             binaries,
             ztunnel_env: BTreeMap::new(),
+            waypoint_env: BTreeMap::new(),
             agent_env: BTreeMap::new(),
             controller_env: BTreeMap::new(),
             controller_args: Vec::new(),
@@ -119,7 +132,7 @@ pub(super) fn agent(settings: Arc<Settings>, places: Places, node: Arc<NodeNet>)
 /// The ztunnel of a node, in its network.
 pub(super) fn ztunnel(settings: Arc<Settings>, places: Places, node: Arc<NodeNet>) -> Start {
     Box::new(move || {
-        let address = format!("https://{FABRIC_V4}:{CONTROLLER_PORT}");
+        let address = control_plane();
         let dir = places.node(node.name());
         let mut command = node.room().command(&settings.binaries.ztunnel);
         command
@@ -135,7 +148,7 @@ pub(super) fn ztunnel(settings: Arc<Settings>, places: Places, node: Arc<NodeNet
             .env("POD_NAMESPACE", SYSTEM_NAMESPACE)
             .env("SERVICE_ACCOUNT", "ztunnel")
             .env("INSTANCE_IP", node.ip().to_string())
-            .env("CLUSTER_ID", "Kubernetes")
+            .env("CLUSTER_ID", CLUSTER_ID)
             .env("IPV6_ENABLED", places.ipv6.to_string())
             .env("AMBIT_STATE_DIR", dir.join("state"))
             .envs(&settings.ztunnel_env)

@@ -1,4 +1,4 @@
-//! Pods with status, services with addresses, slices, nodes, namespaces and service accounts. Pure.
+//! Pods with status, services with addresses, slices, gateways, nodes, namespaces and service accounts. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::cluster::{Objects, PodPlan};
-use crate::manifest::Object;
+use crate::dns::DOMAIN;
+use crate::manifest::{Gateway, Object, ObjectRef};
 use crate::pod::State;
 use crate::pod::status::{ContainerStatus, Mesh, Phase, PodStatus};
 use crate::services::{ServiceView, slices};
@@ -49,7 +51,11 @@ pub(crate) fn files(picture: &Picture<'_>) -> BTreeMap<String, String> {
             add(&mut files, "endpointslice", &slice);
         }
     }
-    for object in picture.objects.0.values() {
+    for (key, object) in &picture.objects.0 {
+        if let Object::Gateway(gateway) = object {
+            let object = gateway_object(key, gateway, picture.services);
+            files.insert(format!("_gateway.{}.{}.yaml", key.namespace, key.name), object);
+        }
         if let Object::EndpointSlice(slice) = object {
             add(&mut files, "endpointslice", &**slice);
         }
@@ -223,6 +229,23 @@ fn service_object(view: &ServiceView) -> k8s::Service {
         spec.ip_families = Some(view.vips.iter().map(family).collect());
     }
     service
+}
+
+/// A Gateway with the name of its Service as its address, as JSON. Without a Service it is found nowhere.
+fn gateway_object(key: &ObjectRef, gateway: &Gateway, services: &[ServiceView]) -> String {
+    let mut object = gateway.value.clone();
+    let name = &gateway.names.objects;
+    let own = |service: &&ServiceView| service.namespace == key.namespace && service.name == *name;
+    let host = |service: &ServiceView| format!("{name}.{}.svc.{DOMAIN}", service.namespace);
+    let addresses: Vec<Value> = services
+        .iter()
+        .filter(own)
+        .map(|service| json!({ "type": "Hostname", "value": host(service) }))
+        .collect();
+    if let Some(object) = object.as_object_mut() {
+        object.insert("status".to_owned(), json!({ "addresses": addresses }));
+    }
+    object.to_string()
 }
 
 fn node_object(objects: &Objects, name: &str, ips: &[IpAddr]) -> k8s::Node {

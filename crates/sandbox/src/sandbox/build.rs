@@ -16,10 +16,11 @@ use crate::cluster::{Objects, PodKey};
 use crate::dns::{DnsServer, Zone};
 use crate::error::Error;
 use crate::event::Event;
+use crate::gateways::Gateways;
 use crate::instance::Instance;
 use crate::keeper::layers::Layers;
 use crate::keeper::{Command, Keeper, Node, View};
-use crate::mesh::{Agent, Mesh, Places, Settings};
+use crate::mesh::{Agent, Mesh, Places, Settings, Tokens};
 use crate::pod::runner::Report;
 use crate::publish::Publisher;
 use crate::room::Room;
@@ -189,6 +190,9 @@ fn build(
     let places = places(&instance, options.ipv6);
     let zone = Arc::new(RwLock::new(Arc::new(Zone::default())));
     let nodes = make_nodes(&mut topology, &node_names(&options, first), (&options, &zone))?;
+    let nets: Vec<Arc<NodeNet>> = nodes.values().map(|node| node.net.clone()).collect();
+    places.make(&nets)?;
+    let gateways = gateways(&options, &places, &nets)?;
     let publisher = Publisher::new(places.objects)?;
     let (commands, inbox) = mpsc::channel(16);
     let (report, reports) = mpsc::channel(256);
@@ -208,6 +212,7 @@ fn build(
         topology,
         nodes,
         images: Arc::new(options.images),
+        gateways,
         ipv6: options.ipv6,
         zone,
         publisher,
@@ -224,6 +229,16 @@ fn build(
         stopping: None,
     };
     Ok(Built { keeper, inbox, reports, parts })
+}
+
+fn gateways(
+    options: &Options,
+    places: &Places,
+    nodes: &[Arc<NodeNet>],
+) -> Result<Option<Gateways>, Error> {
+    let Some(settings) = options.mesh.clone().map(Arc::new) else { return Ok(None) };
+    let tokens = Tokens::new(places.clone(), nodes)?;
+    Ok(Some(Gateways { settings, places: places.clone(), tokens }))
 }
 
 /// Makes the nodes, each with its name server.

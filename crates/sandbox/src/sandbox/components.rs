@@ -1,10 +1,12 @@
 //! The mesh's programs, to be looked at, stopped and started.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Sandbox;
 use crate::error::Error;
+use crate::http::Response;
 use crate::mesh::{Component, Mesh, Order};
 
 impl Sandbox {
@@ -44,8 +46,32 @@ impl Sandbox {
             let room = node.as_ref().map_or(&*fabric, |node| node.room());
             crate::http::get(room, port, &path).await
         };
+        self.answer(ask, &component.to_string()).await
+    }
+
+    /// What a pod (see [`Sandbox::pod`]) answers on a port of its loopback, e.g. a waypoint with its metrics: status
+    /// and body.
+    ///
+    /// # Errors
+    /// There is no such pod, or it does not answer.
+    pub async fn get_from_pod(
+        &self,
+        pod: &str,
+        port: u16,
+        path: &str,
+    ) -> Result<(u16, String), Error> {
+        let (handle, path) = (self.pod(pod)?, path.to_owned());
+        let ask = async move { crate::http::get(handle.room(), port, &path).await };
+        self.answer(ask, pod).await
+    }
+
+    async fn answer(
+        &self,
+        ask: impl Future<Output = io::Result<Response>> + Send + 'static,
+        who: &str,
+    ) -> Result<(u16, String), Error> {
         let answer = self.runtime.spawn(ask).await.map_err(|_| Error::Stopping)?;
-        let failed = |source| Error::Start { program: format!("a request to {component}"), source };
+        let failed = |source| Error::Start { program: format!("a request to {who}"), source };
         let response = answer.map_err(failed)?;
         Ok((response.status, String::from_utf8_lossy(&response.body).into_owned()))
     }

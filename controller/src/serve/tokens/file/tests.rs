@@ -32,6 +32,15 @@ fn each_line_is_a_token() {
     assert_eq!(tokens.len(), 2);
     let a = &tokens["secret-of-a"];
     assert_eq!((&*a.node, &*a.namespace, &*a.service_account), ("a", "istio-system", "ztunnel"));
+    assert!(a.impersonates);
+}
+
+#[test]
+fn who_is_no_node_proxy_has_no_node() {
+    let line = r#"{"token": "secret-of-w", "serviceAccount": "shop/waypoint"}"#;
+    let caller = &parse(line.as_bytes()).unwrap()["secret-of-w"];
+    assert_eq!((&*caller.node, &*caller.service_account), ("", "waypoint"));
+    assert!(!caller.impersonates);
 }
 
 #[test]
@@ -44,7 +53,7 @@ fn bad_lines_are_named_and_never_quoted() {
         (GOOD.replace("secret-of-a", "short"), "shorter than 8"),
         (GOOD.replace("secret-of-a", "secret of a"), "has spaces"),
         (GOOD.replace("\"a\"", "\"\""), "node is empty"),
-        (GOOD.to_owned(), "given to another node already"),
+        (GOOD.to_owned(), "given to somebody else already"),
     ];
     for (line, expected) in table {
         let (number, reason) = parse(format!("{GOOD}\n{line}").as_bytes()).unwrap_err();
