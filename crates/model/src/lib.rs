@@ -9,6 +9,8 @@ mod authorization;
 mod finding;
 mod identity;
 mod local;
+mod path_template;
+mod request_policy;
 mod service;
 mod workload;
 
@@ -22,6 +24,11 @@ pub use authorization::{
 pub use finding::{Finding, Level};
 pub use identity::{Identity, ParseIdentityError};
 pub use local::{Endpoint, InvalidLocalState, LocalState};
+pub use path_template::{ParseTemplateError, PathTemplate, TemplateSegment};
+pub use request_policy::{
+    PathMatch, PolicyTarget, RequestAction, RequestCondition, RequestOperation, RequestPolicy,
+    RequestRule, RequestSource, Terms,
+};
 pub use service::{
     HealthPolicy, IpFamilies, LoadBalancer, LoadBalancerMode, LoadBalancerScope, Service,
     Visibility, WeightedWaypoint,
