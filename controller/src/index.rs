@@ -12,6 +12,7 @@ mod inputs;
 mod peer_authentication;
 mod policies;
 mod resource;
+mod routes;
 mod services;
 mod snapshot;
 mod targets;
@@ -46,6 +47,9 @@ pub struct Settings {
     /// Whether policies that are only tried out are distributed.
     pub dry_run_policies: bool,
 }
+
+/// The annotation of a Gateway whose proxies have a service account with a name other than the Gateway's.
+const ACCOUNT: &str = "gateway.istio.io/service-account";
 
 /// The index.
 pub struct Index {
@@ -104,10 +108,14 @@ impl Index {
 
     /// Takes in changes, all at once. Tells whether anything that is distributed has changed.
     pub fn apply(&mut self, changes: Vec<Change>) -> bool {
+        let before = self.snapshot.clone();
         let mut dirty = BTreeSet::new();
         let first = self.inputs.is_empty();
         let mut nodes = BTreeSet::new();
         for Change { key, object } in changes {
+            if key.kind == Kind::Gateway {
+                self.account(&key, object.as_ref());
+            }
             let old = self.inputs.get(&key).cloned();
             for pod in [&old, &object].into_iter().flatten() {
                 if let Object::Pod(pod) = pod {
@@ -124,7 +132,10 @@ impl Index {
             dirty.extend(dirty::dirty(world, &key, [old.as_ref(), object.as_ref()]));
         }
         dirty.extend(self.inputs.allocate());
-        let before = self.snapshot.clone();
+        if !first {
+            let world = World { settings: &self.settings, inputs: &self.inputs };
+            dirty::spread(world, &mut dirty);
+        }
         self.refresh(&dirty);
         self.refresh_static_policy();
         self.touched = dirty.into_iter().filter(|key| key.kind.has_status()).collect();
@@ -155,6 +166,13 @@ impl Index {
         self.inputs.count(kind)
     }
 
+    /// Who the proxies of a Gateway are.
+    fn account(&mut self, key: &Key, gateway: Option<&Object>) {
+        let named = gateway.map(|object| object.meta().annotation(ACCOUNT).unwrap_or(&key.name));
+        let gateway = format!("{}/{}", key.namespace, key.name).into();
+        self.snapshot.set_account(gateway, named.cloned());
+    }
+
     /// Computes the outputs of some objects anew. What is gone is removed before anything is added, for a name may have
     /// moved from one object to another.
     fn refresh(&mut self, keys: &BTreeSet<Key>) {
@@ -172,9 +190,10 @@ impl Index {
                 self.outputs.insert(key.clone(), new)
             };
             let new = self.outputs.get(key).into_iter().flat_map(|output| &output.resources);
-            let kept: BTreeSet<_> = new.map(|r| (r.kind, r.name.clone())).collect();
+            let identity = |r: &Resource| (r.kind, r.scope.clone(), r.name.clone());
+            let kept: BTreeSet<_> = new.map(|r| identity(r)).collect();
             for resource in old.iter().flat_map(|old| &old.resources) {
-                if !kept.contains(&(resource.kind, resource.name.clone())) {
+                if !kept.contains(&identity(resource)) {
                     self.snapshot.remove(resource);
                 }
             }
@@ -204,18 +223,27 @@ fn output(world: World<'_>, object: &Object) -> Output {
         Object::Pod(pod) => workloads::pod(world, pod),
         Object::WorkloadEntry(entry) => workloads::workload_entry(world, entry),
         Object::EndpointSlice(slice) => workloads::endpoint_slice(world, slice),
-        Object::Service(service) => services::service(world, service),
+        Object::Service(service) => {
+            let mut output = services::service(world, service);
+            output.extend(routes::of_service(world, object));
+            output
+        }
         Object::ServiceEntry(entry) => {
             let mut output = services::service_entry(world, entry);
             output.extend(workloads::service_entry(world, entry));
+            output.extend(routes::of_service(world, object));
             output
         }
+        Object::Route(route) => routes::of_route(world, route),
         Object::AuthorizationPolicy(policy) => policies::authorization_policy(world, policy),
         Object::PeerAuthentication(policy) => {
             peer_authentication::peer_authentication(world, policy)
         }
         Object::Gateway(gateway) => guards::gateway(world, gateway),
-        Object::Namespace(_) | Object::Node(_) => Output::default(),
+        Object::GatewayClass(_)
+        | Object::Namespace(_)
+        | Object::Node(_)
+        | Object::ReferenceGrant(_) => Output::default(),
     }
 }
 
@@ -229,6 +257,15 @@ impl Output {
 
     pub(crate) fn push(&mut self, encoded: Encoded) {
         self.resources.push(Arc::new(encoded.into()));
+    }
+
+    /// Adds a resource for the proxies of each of `gateways`.
+    pub(crate) fn push_at(&mut self, gateways: &[Key], encoded: Encoded) {
+        let resource = Resource::from(encoded);
+        self.resources.extend(gateways.iter().map(|gateway| {
+            let scope = format!("{}/{}", gateway.namespace, gateway.name).into();
+            Arc::new(Resource { scope, ..resource.clone() })
+        }));
     }
 
     /// Adds the workload of a pod on `node`.

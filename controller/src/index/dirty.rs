@@ -1,6 +1,8 @@
 //! Whose output a change of an object can alter. Saying too much costs time; saying too little is a defect, and a
 //! property test looks for it.
 
+mod routes;
+
 use std::collections::BTreeSet;
 
 use ambit_model::Str;
@@ -8,6 +10,8 @@ use ambit_model::Str;
 use super::{World, targets, waypoints};
 use crate::watch::kinds::AuthorizationPolicy;
 use crate::watch::{Key, Kind, Meta, Object, Selector};
+
+pub(super) use routes::spread;
 
 /// Kinds whose outputs are workloads.
 const WORKLOADS: [Kind; 3] = [Kind::Pod, Kind::WorkloadEntry, Kind::ServiceEntry];
@@ -34,7 +38,23 @@ pub(super) fn dirty(world: World<'_>, key: &Key, states: [Option<&Object>; 2]) -
             let of_service = |meta: &Meta| meta.label(label) == Some(&key.name);
             within(world, Kind::EndpointSlice, &key.namespace, of_service, &mut keys);
             policies_for(world, key, &mut keys);
+            states.iter().flatten().for_each(|service| routes::by_host(world, service, &mut keys));
         }
+        Kind::GrpcRoute | Kind::HttpRoute | Kind::TcpRoute | Kind::TlsRoute => {
+            for state in states.into_iter().flatten() {
+                if let Object::Route(route) = state {
+                    routes::parents(route, &mut keys);
+                }
+            }
+        }
+        Kind::ReferenceGrant => {
+            for state in states.into_iter().flatten() {
+                if let Object::ReferenceGrant(grant) = state {
+                    routes::granted(world, grant, &mut keys);
+                }
+            }
+        }
+        Kind::GatewayClass => {}
         Kind::AuthorizationPolicy => {
             let selected = |meta: &Meta| {
                 // Labels of a ServiceEntry's endpoints are not its own.

@@ -24,11 +24,12 @@ pub use workload::workload;
 pub struct Encoded {
     /// The type of the resource.
     pub kind: ResourceType,
-    /// A workload's uid, a service's `namespace/hostname`, a policy's `namespace/name`.
+    /// A workload's uid, a service's `namespace/hostname`, a policy's `namespace/name`, or what the definition of the
+    /// message says.
     pub name: Str,
     /// The xxhash64 of `body`.
     pub version: u64,
-    /// The marshalled `istio.workload.Address` or `istio.security.Authorization`.
+    /// The marshalled message.
     pub body: Bytes,
 }
 
@@ -60,6 +61,11 @@ impl Encoded {
     pub fn request_policy(policy: &RequestPolicy) -> Self {
         let body = request_policy(policy).encode_to_vec();
         Self::new(ResourceType::RequestPolicy, policy.key().0, body)
+    }
+
+    /// A message of the package `ambit.v1`, which is of type `kind`.
+    pub fn message(kind: ResourceType, name: Str, message: &impl prost::Message) -> Self {
+        Self::new(kind, name, message.encode_to_vec())
     }
 
     /// The version as it is written on the wire: hexadecimal.

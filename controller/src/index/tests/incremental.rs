@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Objects that depend on each other in every way there is, each in a few variants.
-const OBJECTS: [(&str, &[&str]); 16] = [
+const OBJECTS: [(&str, &[&str]); 20] = [
     (
         "ns",
         &[
@@ -55,7 +55,7 @@ const OBJECTS: [(&str, &[&str]); 16] = [
         "svc-2",
         &[
             "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: other, creationTimestamp: '2026-01-01T00:00:00Z'}\nspec: {clusterIP: 10.1.0.1}",
-            "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: other}\nspec: {clusterIP: 10.1.0.2}",
+            "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: other}\nspec: {clusterIP: 10.1.0.2, ports: [{name: tcp, port: 80}]}",
         ],
     ),
     (
@@ -121,6 +121,33 @@ const OBJECTS: [(&str, &[&str]); 16] = [
             "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p, namespace: shop}\nspec: {mtls: {mode: STRICT}}",
             "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p, namespace: istio-system}\nspec: {mtls: {mode: STRICT}}",
             "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p, namespace: shop}\nspec: {selector: {matchLabels: {app: web}}, portLevelMtls: {80: {mode: STRICT}}}",
+        ],
+    ),
+    (
+        "route",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: shop}\nspec: {parentRefs: [{group: '', kind: Service, name: web}], rules: [{backendRefs: [{name: web, port: 80}, {name: a, namespace: other, port: 80}]}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: shop}\nspec: {parentRefs: [{group: networking.istio.io, kind: ServiceEntry, name: e}], rules: [{backendRefs: [{group: networking.istio.io, kind: Hostname, name: x.example, port: 80}]}]}",
+        ],
+    ),
+    (
+        "route-2",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: s, namespace: other}\nspec: {parentRefs: [{group: '', kind: Service, name: web, namespace: shop, port: 80}], rules: [{backendRefs: [{name: web, port: 80, namespace: shop}]}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: s, namespace: shop}\nspec: {parentRefs: [{group: '', kind: Service, name: web}], rules: [{backendRefs: [{group: networking.istio.io, kind: ServiceEntry, name: f, port: 80}]}]}",
+        ],
+    ),
+    (
+        "tcp-route",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: TCPRoute\nmetadata: {name: r, namespace: shop}\nspec: {parentRefs: [{group: '', kind: Service, name: web, port: 81}], rules: [{backendRefs: [{name: web, port: 80}]}]}",
+        ],
+    ),
+    (
+        "grant",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {name: g, namespace: other}\nspec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: shop}], to: [{group: '', kind: Service}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {name: g, namespace: shop}\nspec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: other}], to: [{group: '', kind: Service, name: web}]}",
         ],
     ),
 ];

@@ -346,3 +346,60 @@ fn nothing_goes_ahead_of_the_policies_that_it_may_refer_to() {
     assert!(subscriber.request(answer(&addresses), &after).unwrap().push.is_none());
     assert_eq!(subscriber.acked().unwrap(), 1, "two answers are missing");
 }
+
+/// A state with the Gateway `shop/wp` and a route for it.
+fn with_gateway(generation: u64, route: &str) -> Published {
+    let yaml = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: wp, namespace: shop}";
+    let mut index = crate::index::Index::new(crate::index::Settings::default());
+    index.apply(crate::watch::Files::default().read("gateway.yaml".into(), Ok(yaml)));
+    let mut snapshot = index.snapshot().clone();
+    for (scope, kind) in [("shop/wp", ResourceType::Route), ("shop/other", ResourceType::Route)] {
+        let message = ambit_proto::ambit::Route::default();
+        let resource: Resource = Encoded::message(kind, route.into(), &message).into();
+        snapshot.add(Resource { scope: scope.into(), ..resource });
+    }
+    Published { generation, snapshot, seen: Instant::now() }
+}
+
+/// The first request of a proxy of `gateway`.
+fn of_gateway(kind: ResourceType, gateway: &str) -> DeltaDiscoveryRequest {
+    let fields = [("GATEWAY".to_owned(), Value { kind: Some(Kind::StringValue(gateway.into())) })];
+    DeltaDiscoveryRequest {
+        node: Some(Node {
+            id: "waypoint~1.1.1.1~wp-1.shop~x".into(),
+            metadata: Some(Struct { fields: fields.into() }),
+            ..Node::default()
+        }),
+        type_url: kind.url().into(),
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
+#[test]
+fn proxies_of_a_gateway_are_told_what_is_for_them() {
+    let caller = |account: &str| Caller {
+        namespace: "shop".into(),
+        service_account: account.into(),
+        ..caller()
+    };
+    let state = with_gateway(1, "service/a");
+    let mut subscriber = Subscriber::new(caller("wp"));
+    let request = of_gateway(ResourceType::Route, "wp");
+    let push = subscriber.request(request.clone(), &state).unwrap().push.expect("a push");
+    assert_eq!(content(&push), ["+service/a"]);
+    assert!(matches!(push.content, Content::Some(_)), "not shared with others");
+    subscriber.request(answer(&push), &state).unwrap();
+    let pushes = subscriber.published(&with_gateway(2, "service/b"));
+    assert_eq!(pushes.iter().map(content).collect::<Vec<_>>(), [["+service/b", "-service/a"]]);
+
+    for (account, gateway, expected) in
+        [("wp", "none", Refusal::UnknownGateway), ("ztunnel", "wp", Refusal::OtherGateway)]
+    {
+        let request = of_gateway(ResourceType::Route, gateway);
+        let refused = Subscriber::new(caller(account)).request(request, &state);
+        assert_eq!(refused.unwrap_err(), expected);
+    }
+    let mut node_proxy = Subscriber::new(super::tests::caller());
+    let push = node_proxy.request(first(ResourceType::Route), &state).unwrap().push.unwrap();
+    assert_eq!(content(&push), [""; 0]);
+}
