@@ -1,6 +1,6 @@
 //! A client's connection: who opened it, what for, and what that means for everything on it.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use ambit_hbone::{Baggage, ConnectHeaders, Forwarded};
@@ -20,6 +20,8 @@ pub(crate) struct Connection {
     pub drain: Drain,
     /// The client's address.
     pub peer: SocketAddr,
+    /// The address that the client dialled.
+    pub destination: SocketAddr,
     pub target: Target,
     pub caller: Caller,
     /// How metrics name the client.
@@ -47,8 +49,16 @@ impl Connection {
         let caller = client.caller(context);
         let labels = client.labels();
         let source = client.source(&target);
+        let destination = match &target {
+            Target::Workload { address, .. } => *address,
+            Target::Service { service, port } => {
+                let vip = service.vips.first().map(|vip| vip.address);
+                SocketAddr::new(vip.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), *port)
+            }
+        };
         Self {
             peer: client.address,
+            destination,
             security: match client.identity {
                 Some(_) => ConnectionSecurity::MutualTls,
                 None => ConnectionSecurity::Unknown,

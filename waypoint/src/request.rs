@@ -1,6 +1,7 @@
 //! One request, phase by phase.
 
 mod answer;
+mod authorize;
 mod cors;
 mod exchange;
 mod fault;
@@ -52,6 +53,7 @@ async fn phases(
     let mut head = Head::read(parts, exchange.connection.scheme)?;
     exchange.asked(&head);
     let connection = exchange.connection.clone();
+    authorize::authorize(&connection, &head)?;
     let found = route(&connection, &head)?;
     exchange.routed(&found);
     fault::inject(exchange, found.action.as_deref()).await?;

@@ -14,8 +14,10 @@ mod table;
 use std::sync::Arc;
 
 use ambit_model::{NamespacedHostname, Str};
+use ambit_policy::{CompiledPolicy, RequestPolicies};
 use ambit_proto::ambit as proto;
-use ambit_xds::{Change, Rejected, ResourceType};
+use ambit_xds::decode::request_policy;
+use ambit_xds::{Change, Interner, Rejected, ResourceType};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use imbl::HashMap;
@@ -37,6 +39,8 @@ pub(crate) use table::{Asked, Table};
 pub(crate) struct Rules {
     /// The routes of the services that this waypoint fronts.
     pub services: HashMap<NamespacedHostname, Arc<Route>>,
+    /// Who may send which requests.
+    pub policies: Arc<RequestPolicies>,
 }
 
 /// Labels of a workload.
@@ -47,6 +51,8 @@ pub(crate) struct Book {
     rules: Rules,
     destinations: Destinations,
     labels: KnownLabels,
+    policies: HashMap<Str, Arc<CompiledPolicy>>,
+    interner: Interner,
     published: Arc<ArcSwap<Rules>>,
 }
 
@@ -59,7 +65,8 @@ pub(crate) struct Reader(Arc<ArcSwap<Rules>>);
 impl Book {
     pub(crate) fn new(destinations: Destinations, labels: KnownLabels) -> Self {
         let published = Arc::new(ArcSwap::from_pointee(Rules::default()));
-        Self { rules: Rules::default(), destinations, labels, published }
+        let (policies, interner) = (HashMap::new(), Interner::default());
+        Self { rules: Rules::default(), destinations, labels, policies, interner, published }
     }
 
     pub(crate) fn reader(&self) -> Reader {
@@ -69,6 +76,7 @@ impl Book {
     /// Takes changes in and publishes them together. Gives what is refused.
     pub(crate) fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Vec<Rejected> {
         let mut rejected = Vec::new();
+        let before = self.policies.clone();
         for change in changes {
             match change {
                 Change::Resource { kind, name, body } => {
@@ -79,6 +87,10 @@ impl Book {
                 Change::Removed { kind, name } => self.remove(kind, &name),
                 _ => {}
             }
+        }
+        if !before.ptr_eq(&self.policies) {
+            let policies = self.policies.values().cloned();
+            self.rules.policies = Arc::new(RequestPolicies::new(policies));
         }
         self.published.store(Arc::new(self.rules.clone()));
         rejected
@@ -102,9 +114,26 @@ impl Book {
                 let pairs = labels.labels.into_iter().map(|(k, v)| (k.into(), v.into()));
                 self.labels.set([(name.clone(), Some(pairs.collect()))]);
             }
+            ResourceType::RequestPolicy => self.set_policy(name, &body)?,
             _ => {}
         }
         Ok(())
+    }
+
+    /// A policy that cannot be understood leaves the one that is known in force; where there is none it denies.
+    fn set_policy(&mut self, name: &Str, body: &[u8]) -> Result<(), Invalid> {
+        let decoded = request_policy(name, body, &mut self.interner);
+        let (policy, refused) = match decoded.policy {
+            Ok(policy) => (Some(policy), None),
+            Err(error) => {
+                let stand_in = decoded.stand_in.filter(|_| !self.policies.contains_key(name));
+                (stand_in, Some(error))
+            }
+        };
+        if let Some(policy) = policy {
+            self.policies.insert(name.clone(), Arc::new(CompiledPolicy::new(policy)));
+        }
+        refused.map_or(Ok(()), |error| Err(Invalid::Policy(error.to_string())))
     }
 
     fn remove(&mut self, kind: ResourceType, name: &Str) {
@@ -118,6 +147,9 @@ impl Book {
                 if let Ok(service) = name.parse() {
                     self.destinations.set_policy(&service, Vec::new());
                 }
+            }
+            ResourceType::RequestPolicy => {
+                self.policies.remove(name);
             }
             ResourceType::WorkloadLabels => {
                 self.labels.set([(name.clone(), None)]);

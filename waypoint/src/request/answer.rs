@@ -33,8 +33,14 @@ impl Answer {
     }
 
     /// The request cannot be taken as it is.
-    pub(crate) fn invalid(reason: &'static str) -> Self {
+    pub(crate) fn invalid(reason: impl Into<Box<str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, RequestFlag::Invalid, reason)
+    }
+
+    /// A policy says no.
+    pub(crate) fn denied(reason: String) -> Self {
+        let body = Bytes::from_static(b"RBAC: access denied");
+        Self { body, ..Self::new(StatusCode::FORBIDDEN, RequestFlag::Denied, reason) }
     }
 
     pub(crate) fn no_route(reason: &'static str) -> Self {

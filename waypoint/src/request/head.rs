@@ -1,5 +1,6 @@
 //! The head of a request: checked, and in one form whichever way it was written.
 
+use ambit_policy::{EncodedSlashes, RequestPath};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header, request};
 
@@ -49,12 +50,7 @@ impl Head {
         let upgrade = upgrade(&parts.headers);
         strip_hop_by_hop(&mut parts.headers);
         parts.headers.remove(header::HOST);
-        let path = match parts.uri.path_and_query() {
-            // OPTIONS with an empty path is about the server itself (RFC 9110 7.1).
-            None if parts.method == Method::OPTIONS => PathAndQuery::from_static("*"),
-            None => PathAndQuery::from_static("/"),
-            Some(path) => path.clone(),
-        };
+        let path = normal_path(&parts)?;
         Ok(Self {
             method: parts.method,
             scheme,
@@ -149,6 +145,28 @@ impl Head {
             Uri::from_parts(uri).map_err(|_| Answer::invalid("the target is no URI"))?;
         Ok(request.into_parts().0)
     }
+}
+
+/// The path in the one form in which it is judged, routed by and sent on.
+fn normal_path(parts: &request::Parts) -> Result<PathAndQuery, Answer> {
+    let target = match parts.uri.path_and_query() {
+        // OPTIONS with an empty path is about the server itself (RFC 9110 7.1).
+        None if parts.method == Method::OPTIONS => return Ok(PathAndQuery::from_static("*")),
+        None => return Ok(PathAndQuery::from_static("/")),
+        Some(target) => target,
+    };
+    let method = parts.method.as_str();
+    let text = target.as_str().as_bytes();
+    let normal = RequestPath::parse(method, text, EncodedSlashes::default())
+        .map_err(|refused| Answer::invalid(refused.to_string()))?;
+    if !normal.is_rewritten() {
+        return Ok(target.clone());
+    }
+    let text = match normal.query() {
+        Some(query) => format!("{}?{query}", normal.path()),
+        None => normal.path().to_owned(),
+    };
+    PathAndQuery::try_from(text).map_err(|_| Answer::invalid("the path is no path"))
 }
 
 /// Whether a content type is one of gRPC.

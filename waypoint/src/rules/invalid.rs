@@ -25,6 +25,8 @@ pub(crate) enum Invalid {
     Network(String),
     #[error("rule {0} of the table does not exist")]
     Action(u32),
+    #[error("{0}")]
+    Policy(String),
     #[error("{0} is missing")]
     Missing(&'static str),
 }
