@@ -48,9 +48,6 @@ pub struct Settings {
     pub dry_run_policies: bool,
 }
 
-/// The annotation of a Gateway whose proxies have a service account with a name other than the Gateway's.
-const ACCOUNT: &str = "gateway.istio.io/service-account";
-
 /// The index.
 pub struct Index {
     settings: Settings,
@@ -168,9 +165,12 @@ impl Index {
 
     /// Who the proxies of a Gateway are.
     fn account(&mut self, key: &Key, gateway: Option<&Object>) {
-        let named = gateway.map(|object| object.meta().annotation(ACCOUNT).unwrap_or(&key.name));
+        let account = match gateway {
+            Some(Object::Gateway(gateway)) => Some(routes::account(gateway)),
+            _ => None,
+        };
         let gateway = format!("{}/{}", key.namespace, key.name).into();
-        self.snapshot.set_account(gateway, named.cloned());
+        self.snapshot.set_account(gateway, account);
     }
 
     /// Computes the outputs of some objects anew. What is gone is removed before anything is added, for a name may have
@@ -239,11 +239,16 @@ fn output(world: World<'_>, object: &Object) -> Output {
         Object::PeerAuthentication(policy) => {
             peer_authentication::peer_authentication(world, policy)
         }
-        Object::Gateway(gateway) => guards::gateway(world, gateway),
+        Object::Gateway(gateway) => {
+            let mut output = guards::gateway(world, gateway);
+            output.extend(routes::of_gateway(world, gateway));
+            output
+        }
         Object::GatewayClass(_)
         | Object::Namespace(_)
         | Object::Node(_)
-        | Object::ReferenceGrant(_) => Output::default(),
+        | Object::ReferenceGrant(_)
+        | Object::Secret(_) => Output::default(),
     }
 }
 

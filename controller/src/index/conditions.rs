@@ -12,6 +12,15 @@ impl Index {
         let world = World { settings: &self.settings, inputs: &self.inputs };
         let entries = match self.inputs.get(key) {
             Some(Object::Route(route)) => Some(routes::entries(world, route, read)),
+            Some(Object::Gateway(gateway)) => {
+                if let Some(Wanted { mut conditions, entries }) =
+                    routes::gateway_status(world, gateway)
+                {
+                    conditions.extend(self.conditions(key, read));
+                    return Wanted { conditions, entries };
+                }
+                None
+            }
             _ => None,
         };
         Wanted { conditions: self.conditions(key, read), entries }
@@ -23,7 +32,7 @@ impl Index {
         let nothing = Output::default();
         let output = self.outputs.get(key).unwrap_or(&nothing);
         let object = self.inputs.get(key);
-        if Kind::ROUTES.contains(&key.kind) || key.kind == Kind::GatewayClass {
+        if Kind::ROUTES.contains(&key.kind) {
             return Vec::new();
         }
         if let Some(Object::AuthorizationPolicy(policy)) = object {

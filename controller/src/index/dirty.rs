@@ -38,6 +38,8 @@ pub(super) fn dirty(world: World<'_>, key: &Key, states: [Option<&Object>; 2]) -
             let of_service = |meta: &Meta| meta.label(label) == Some(&key.name);
             within(world, Kind::EndpointSlice, &key.namespace, of_service, &mut keys);
             policies_for(world, key, &mut keys);
+            // One of them may be what a Gateway is reached by.
+            within(world, Kind::Gateway, &key.namespace, |_| true, &mut keys);
             states.iter().flatten().for_each(|service| routes::by_host(world, service, &mut keys));
         }
         Kind::GrpcRoute | Kind::HttpRoute | Kind::TcpRoute | Kind::TlsRoute => {
@@ -54,7 +56,13 @@ pub(super) fn dirty(world: World<'_>, key: &Key, states: [Option<&Object>; 2]) -
                 }
             }
         }
-        Kind::GatewayClass => {}
+        Kind::GatewayClass => {
+            let class =
+                |object: &Object| matches!(object, Object::Gateway(g) if g.class == key.name);
+            let gateways = world.inputs.of_kind(Kind::Gateway);
+            keys.extend(gateways.filter(|object| class(object)).map(Object::key));
+        }
+        Kind::Secret => routes::with_certificate(world, key, &mut keys),
         Kind::AuthorizationPolicy => {
             let selected = |meta: &Meta| {
                 // Labels of a ServiceEntry's endpoints are not its own.

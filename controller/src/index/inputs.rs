@@ -11,8 +11,8 @@ use ambit_model::{Locality, Str};
 
 use super::vips::{self, Host};
 use crate::watch::kinds::{
-    AuthorizationPolicy, BackendRef, Gateway, Namespace, ParentRef, PeerAuthentication, Phase, Pod,
-    ReferenceGrant, Resolution, Route, Service, ServiceEntry,
+    AuthorizationPolicy, BackendRef, Gateway, GatewayClass, Namespace, ParentRef,
+    PeerAuthentication, Phase, Pod, ReferenceGrant, Resolution, Route, Service, ServiceEntry,
 };
 use crate::watch::{Key, Kind, Meta, Object};
 
@@ -206,6 +206,13 @@ impl Inputs {
     pub(crate) fn gateway(&self, namespace: &Str, name: &Str) -> Option<&Gateway> {
         match self.get(&Key::new(Kind::Gateway, namespace.clone(), name.clone()))? {
             Object::Gateway(gateway) => Some(gateway),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn gateway_class(&self, name: &Str) -> Option<&GatewayClass> {
+        match self.get(&Key::new(Kind::GatewayClass, "", name.clone()))? {
+            Object::GatewayClass(class) => Some(class),
             _ => None,
         }
     }

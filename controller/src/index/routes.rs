@@ -3,6 +3,9 @@
 mod actions;
 mod backends;
 mod destinations;
+mod gateways;
+mod hostnames;
+mod listeners;
 mod statuses;
 mod tables;
 
@@ -16,6 +19,7 @@ use crate::watch::Object;
 use crate::watch::kinds::Route;
 
 use destinations::Destination;
+pub(super) use gateways::{account, of_gateway, status as gateway_status};
 pub(super) use statuses::entries;
 
 /// What the waypoints of a service do for it, even where no route says anything.

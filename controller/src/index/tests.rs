@@ -1,6 +1,7 @@
 //! Table tests of the index, one file for each view. Objects are written as users write them.
 
 mod conditions;
+mod gateways;
 mod guards;
 mod identities;
 mod incremental;

@@ -15,6 +15,7 @@ pub enum Kind {
     PeerAuthentication,
     Pod,
     ReferenceGrant,
+    Secret,
     Service,
     ServiceEntry,
     TcpRoute,
@@ -43,7 +44,7 @@ const ALPHA: &[&str] = &["v1", "v1alpha3", "v1alpha2"];
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::AuthorizationPolicy,
         Self::EndpointSlice,
         Self::Gateway,
@@ -55,6 +56,7 @@ impl Kind {
         Self::PeerAuthentication,
         Self::Pod,
         Self::ReferenceGrant,
+        Self::Secret,
         Self::Service,
         Self::ServiceEntry,
         Self::TcpRoute,
@@ -83,6 +85,7 @@ impl Kind {
             }
             Self::Pod => ("Pod", CORE, "pods", STABLE),
             Self::ReferenceGrant => ("ReferenceGrant", GATEWAY, "referencegrants", BETA),
+            Self::Secret => ("Secret", CORE, "secrets", STABLE),
             Self::Service => ("Service", CORE, "services", STABLE),
             Self::ServiceEntry => ("ServiceEntry", NETWORKING, "serviceentries", BETA),
             Self::TcpRoute => ("TCPRoute", GATEWAY, "tcproutes", ALPHA),
@@ -117,7 +120,6 @@ impl Kind {
         match self {
             Self::AuthorizationPolicy
             | Self::Gateway
-            | Self::GatewayClass
             | Self::GrpcRoute
             | Self::HttpRoute
             | Self::PeerAuthentication
@@ -127,10 +129,12 @@ impl Kind {
             | Self::TlsRoute
             | Self::WorkloadEntry => true,
             Self::EndpointSlice
+            | Self::GatewayClass
             | Self::Namespace
             | Self::Node
             | Self::Pod
-            | Self::ReferenceGrant => false,
+            | Self::ReferenceGrant
+            | Self::Secret => false,
         }
     }
 
@@ -159,10 +163,19 @@ impl Kind {
             | Self::GrpcRoute
             | Self::HttpRoute
             | Self::ReferenceGrant
+            | Self::Secret
             | Self::ServiceEntry
             | Self::TcpRoute
             | Self::TlsRoute
             | Self::WorkloadEntry => true,
+        }
+    }
+
+    /// What of the kind is asked for, as a field selector.
+    pub fn selected(self) -> Option<&'static str> {
+        match self {
+            Self::Secret => Some("type=kubernetes.io/tls"),
+            _ => None,
         }
     }
 

@@ -15,6 +15,7 @@ mod ports;
 mod reference_grant;
 mod regex;
 mod route;
+mod secret;
 mod service;
 mod service_entry;
 mod unused;
@@ -32,7 +33,7 @@ pub use authorization_policy::{
     AuthorizationPolicy, Condition, Enforcement, Operation, PolicyAction, Rule, Source, Target,
 };
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
-pub use gateway::{AllowedRoutes, Gateway, GatewayAddress, Listener};
+pub use gateway::{AllowedRoutes, Gateway, GatewayAddress, Listener, ListenerTls};
 pub use gateway_class::GatewayClass;
 pub use namespace::Namespace;
 pub use node::Node;
@@ -40,6 +41,7 @@ pub use peer_authentication::{MtlsMode, PeerAuthentication};
 pub use pod::{Phase, Pod};
 pub use reference_grant::{Granted, Grantee, ReferenceGrant};
 pub use route::{BackendRef, Edit, Match, ParentRef, Rank, Route, RouteBackend, RouteRule};
+pub use secret::Secret;
 pub use service::{Service, ServicePort, TargetPort};
 pub use service_entry::{EntryAddress, EntryPort, Resolution, ServiceEntry};
 pub(crate) use unused::is_known_and_unused;
@@ -73,7 +75,7 @@ pub(super) fn trim(kind: Kind, value: Value, mut problems: Vec<Problem>) -> Trim
     };
     let key = Key { kind, namespace: meta.namespace.clone(), name: meta.name.clone() };
     match object(kind, meta, value, &mut problems) {
-        Ok(object) => Trimmed { key, object: Some(object), problems },
+        Ok(object) => Trimmed { key, object, problems },
         Err(problem) => {
             problems.push(problem);
             Trimmed { key, object: None, problems }
@@ -91,8 +93,8 @@ fn object(
     meta: Meta,
     value: Value,
     problems: &mut Vec<Problem>,
-) -> Result<Object, Problem> {
-    Ok(match kind {
+) -> Result<Option<Object>, Problem> {
+    Ok(Some(match kind {
         Kind::AuthorizationPolicy => Object::AuthorizationPolicy(Arc::new(
             authorization_policy::trim(meta, &value, problems),
         )),
@@ -113,8 +115,9 @@ fn object(
         Kind::Pod => Object::Pod(Arc::new(pod::trim(meta, value)?)),
         Kind::Service => Object::Service(Arc::new(service::trim(meta, value)?)),
         Kind::ServiceEntry => Object::ServiceEntry(Arc::new(service_entry::trim(meta, &value)?)),
+        Kind::Secret => return Ok(secret::trim(meta, value)?.map(Arc::new).map(Object::Secret)),
         Kind::WorkloadEntry => Object::WorkloadEntry(Arc::new(workload_entry::trim(meta, &value)?)),
-    })
+    }))
 }
 
 /// `value` as a `T`; the problem names the field.

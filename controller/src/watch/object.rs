@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use super::Kind;
 use super::kinds::{
     AuthorizationPolicy, EndpointSlice, Gateway, GatewayClass, Namespace, Node, PeerAuthentication,
-    Pod, ReferenceGrant, Route, Service, ServiceEntry, WorkloadEntry,
+    Pod, ReferenceGrant, Route, Secret, Service, ServiceEntry, WorkloadEntry,
 };
 
 /// What an object is found by.
@@ -60,6 +60,7 @@ pub enum Object {
     ReferenceGrant(Arc<ReferenceGrant>),
     /// An HTTPRoute, a GRPCRoute, a TLSRoute or a TCPRoute.
     Route(Arc<Route>),
+    Secret(Arc<Secret>),
     Service(Arc<Service>),
     ServiceEntry(Arc<ServiceEntry>),
     WorkloadEntry(Arc<WorkloadEntry>),
@@ -146,6 +147,7 @@ impl Object {
             Self::Pod(o) => &o.meta,
             Self::ReferenceGrant(o) => &o.meta,
             Self::Route(o) => &o.meta,
+            Self::Secret(o) => &o.meta,
             Self::Service(o) => &o.meta,
             Self::ServiceEntry(o) => &o.meta,
             Self::WorkloadEntry(o) => &o.meta,
@@ -165,6 +167,7 @@ impl Object {
             Self::Pod(_) => Kind::Pod,
             Self::ReferenceGrant(_) => Kind::ReferenceGrant,
             Self::Route(route) => route.kind,
+            Self::Secret(_) => Kind::Secret,
             Self::Service(_) => Kind::Service,
             Self::ServiceEntry(_) => Kind::ServiceEntry,
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,

@@ -17,7 +17,8 @@ pub(super) fn parents(route: &Route, keys: &mut BTreeSet<Key>) {
 pub(super) fn granted(world: World<'_>, grant: &ReferenceGrant, keys: &mut BTreeSet<Key>) {
     for from in &grant.from {
         let kind = Kind::named(&from.group, &from.kind);
-        let Some(kind) = kind.filter(|kind| Kind::ROUTES.contains(kind)) else { continue };
+        let known = |kind: &Kind| Kind::ROUTES.contains(kind) || *kind == Kind::Gateway;
+        let Some(kind) = kind.filter(known) else { continue };
         for object in world.inputs.in_namespace(kind, &from.namespace) {
             keys.insert(object.key());
             if let Object::Route(route) = object {
@@ -37,11 +38,25 @@ pub(super) fn by_host(world: World<'_>, service: &Object, keys: &mut BTreeSet<Ke
     hosts.iter().for_each(|host| routes_to(world, &BackendRef::host(host), keys));
 }
 
-/// The routes that concern the services among `keys`: those that are attached to them, and those that send traffic to
-/// them, with what these are attached to.
+/// The Gateways that show a certificate.
+pub(super) fn with_certificate(world: World<'_>, secret: &Key, keys: &mut BTreeSet<Key>) {
+    let reference = BackendRef::of(secret);
+    let shows = |object: &&Object| match object {
+        Object::Gateway(gateway) => {
+            let tls = gateway.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+            tls.flat_map(|tls| &tls.certificates).any(|certificate| *certificate == reference)
+        }
+        _ => false,
+    };
+    keys.extend(world.inputs.of_kind(Kind::Gateway).filter(shows).map(Object::key));
+}
+
+/// The routes that concern the services and Gateways among `keys`: those that are attached to them, and those that send
+/// traffic to them, with what these are attached to.
 pub(in crate::index) fn spread(world: World<'_>, keys: &mut BTreeSet<Key>) {
-    let service = |key: &&Key| matches!(key.kind, Kind::Service | Kind::ServiceEntry);
-    let services: Vec<Key> = keys.iter().filter(service).cloned().collect();
+    let parent =
+        |key: &&Key| matches!(key.kind, Kind::Gateway | Kind::Service | Kind::ServiceEntry);
+    let services: Vec<Key> = keys.iter().filter(parent).cloned().collect();
     for key in &services {
         keys.extend(world.inputs.routes_of(key).map(|route| route.key()));
         routes_to(world, &BackendRef::of(key), keys);

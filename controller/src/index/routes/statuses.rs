@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::backends;
 use super::destinations::Destination;
+use super::listeners::Front;
 use crate::index::World;
 use crate::watch::kinds::{Edit, ParentRef, Route, RouteRule};
 use crate::watch::{Detail, Entries, Entry, Kind, Problem};
@@ -46,7 +47,11 @@ fn parent_of(
 ) -> Option<(&'static str, Result<(), Detached>)> {
     let key = parent.key()?;
     match key.kind {
-        Kind::Gateway => None,
+        Kind::Gateway => {
+            let gateway = world.inputs.gateway(&key.namespace, &key.name)?;
+            let front = Front::of(world, gateway)?;
+            Some((front.class.controller, front.attach(world, route, parent).map(drop)))
+        }
         _ => Some((MESH, to_service(world, route, parent))),
     }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Objects that depend on each other in every way there is, each in a few variants.
-const OBJECTS: [(&str, &[&str]); 20] = [
+const OBJECTS: [(&str, &[&str]); 24] = [
     (
         "ns",
         &[
@@ -144,8 +144,35 @@ const OBJECTS: [(&str, &[&str]); 20] = [
         ],
     ),
     (
+        "front",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: web, namespace: shop}\nspec: {gatewayClassName: ambit, listeners: [{name: a, port: 80, protocol: HTTP, hostname: '*.example', allowedRoutes: {namespaces: {from: All}}}, {name: b, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: c, namespace: other}]}}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: web, namespace: shop}\nspec: {gatewayClassName: mine, listeners: [{name: a, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: Selector, selector: {matchLabels: {istio.io/use-waypoint: wp}}}}}]}",
+        ],
+    ),
+    (
+        "class",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: mine}\nspec: {controllerName: ambit.dev/gateway-controller}",
+        ],
+    ),
+    (
+        "front-route",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: t, namespace: shop}\nspec: {hostnames: [a.example], parentRefs: [{name: web}], rules: [{backendRefs: [{name: web, port: 80}]}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: t, namespace: other}\nspec: {parentRefs: [{name: web, namespace: shop, sectionName: a}], rules: [{backendRefs: [{name: web, namespace: shop, port: 80}]}]}",
+        ],
+    ),
+    (
+        "secret",
+        &[
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: c, namespace: other}\ntype: kubernetes.io/tls\nstringData: {tls.crt: a, tls.key: b}",
+        ],
+    ),
+    (
         "grant",
         &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {name: g, namespace: other}\nspec: {from: [{group: gateway.networking.k8s.io, kind: Gateway, namespace: shop}], to: [{group: '', kind: Secret}]}",
             "apiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {name: g, namespace: other}\nspec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: shop}], to: [{group: '', kind: Service}]}",
             "apiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {name: g, namespace: shop}\nspec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: other}], to: [{group: '', kind: Service, name: web}]}",
         ],

@@ -1,7 +1,7 @@
 //! Routes of the Gateway API in front of services.
 
 mod precedence;
-mod print;
+pub(super) mod print;
 mod references;
 
 use super::*;
@@ -22,7 +22,7 @@ status: {addresses: [{type: Hostname, value: wp.shop.svc.cluster.local}]}
 
 impl Mesh {
     /// What the proxies of `gateway` do for `host`.
-    fn route(&self, gateway: &str, name: &str) -> Option<ambit_proto::ambit::Route> {
+    pub(super) fn route(&self, gateway: &str, name: &str) -> Option<ambit_proto::ambit::Route> {
         let resource = self.index.snapshot().at(gateway, ResourceType::Route).get(name)?;
         let response = DeltaDiscoveryResponse::decode(resource.wire.clone()).expect("a response");
         let any = response.resources.into_iter().next()?.resource?;

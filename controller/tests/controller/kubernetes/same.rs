@@ -78,6 +78,18 @@ spec:
   parentRefs: [{group: "", kind: Service, name: web}]
   rules: [{backendRefs: [{name: web, port: 80}]}]
 ---
+apiVersion: v1
+kind: Secret
+metadata: {name: front, namespace: shop}
+type: kubernetes.io/tls
+data: {tls.crt: YQ==, tls.key: Yg==}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: token, namespace: shop}
+type: Opaque
+data: {token: YQ==}
+---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: legacy, namespace: shop}

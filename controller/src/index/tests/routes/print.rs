@@ -5,7 +5,7 @@ use ambit_proto::ambit::{
     StringMatch, Table, filter, path_edit, path_match, string_match,
 };
 
-pub(super) fn print(route: &Route) -> Vec<String> {
+pub(in crate::index::tests) fn print(route: &Route) -> Vec<String> {
     let mut lines: Vec<String> = route
         .ports
         .iter()
