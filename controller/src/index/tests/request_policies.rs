@@ -388,3 +388,75 @@ fn the_status_says_which_paths_no_request_has() {
     );
     assert_eq!(with(WEB).condition(), "true Accepted: attached to Gateway shop/wp");
 }
+
+// === from the object to the verdict ===
+
+struct Sent(Vec<(&'static str, &'static str)>);
+
+impl ambit_policy::HeaderValues for Sent {
+    fn each(&self, name: &str, see: &mut dyn FnMut(&[u8])) {
+        self.0.iter().filter(|(n, _)| *n == name).for_each(|(_, value)| see(value.as_bytes()));
+    }
+}
+
+/// Whether the request passes: from `frontend` of namespace `front`, `GET /path`, with headers.
+fn passes(spec: &str, method: &str, path: &str, headers: &[(&'static str, &'static str)]) -> bool {
+    use ambit_policy::{CompiledPolicy, EncodedSlashes, RequestFacts, RequestPath};
+    let policy = with(&format!("{WEB}, {spec}")).request_policy("shop/wp", "shop/p").expect("one");
+    let policy = CompiledPolicy::new(policy);
+    let path = RequestPath::parse(method, path.as_bytes(), EncodedSlashes::Decode).expect("a path");
+    let ip: std::net::IpAddr = [10, 0, 0, 1].into();
+    let facts = RequestFacts {
+        method,
+        path: &path,
+        host: Some("web.shop:80"),
+        headers: &Sent(headers.to_vec()),
+        source_identity: Some(&ambit_model::Identity::new("cluster.local", "front", "frontend")),
+        source_ip: ip,
+        remote_ip: ip,
+        destination: (ip, 80).into(),
+        sni: None,
+        auth: None,
+    };
+    ambit_policy::decide_request(&facts, [&policy]).allowed()
+}
+
+#[test]
+fn objects_as_written_decide() {
+    let viewer = "rules: [{from: [{source: {principals: [cluster.local/ns/front/sa/frontend]}}], to: [{operation: {methods: [GET, HEAD], paths: [/info*]}}]}]";
+    let admin = "action: DENY, rules: [{to: [{operation: {paths: [/admin, /admin/*]}}], from: [{source: {notNamespaces: [ops]}}]}]";
+    let token = "action: DENY, rules: [{from: [{source: {notRequestPrincipals: ['*']}}]}]";
+    let beta = "rules: [{when: [{key: 'request.headers[X-Beta]', values: ['yes']}]}]";
+    let no: &[(&str, &str)] = &[];
+    let table = [
+        (viewer, "GET", "/info", no, true),
+        (viewer, "GET", "/info/a?b", no, true),
+        (viewer, "POST", "/info", no, false),
+        (viewer, "GET", "/other", no, false),
+        (viewer, "GET", "/info/..%2fother", no, false),
+        (admin, "GET", "/", no, true),
+        (admin, "GET", "/admin", no, false),
+        (admin, "GET", "/x/../%61dmin/y", no, false),
+        (token, "GET", "/", no, false),
+        (beta, "GET", "/", &[("x-beta", "yes")], true),
+        (beta, "GET", "/", &[("x-beta", "no"), ("x-beta", "yes")], false),
+        (beta, "GET", "/", no, false),
+        ("action: ALLOW", "GET", "/", no, false),
+        ("action: DENY", "GET", "/", no, true),
+    ];
+    for (spec, method, path, headers, expected) in table {
+        assert_eq!(
+            passes(spec, method, path, headers),
+            expected,
+            "{spec} {method} {path} {headers:?}"
+        );
+    }
+}
+
+#[test]
+fn dumps_can_be_read_back() {
+    let spec = "rules: [{from: [{source: {namespaces: ['*']}}], to: [{operation: {paths: ['/a/{*}', '/b*'], notPorts: ['1']}}], when: [{key: 'request.headers[a]', values: [b]}]}]";
+    let policy = with(&format!("{WEB}, {spec}")).request_policy("shop/wp", "shop/p").expect("one");
+    let dump = serde_json::to_value(&policy).expect("JSON");
+    assert_eq!(serde_json::from_value::<RequestPolicy>(dump).expect("a policy"), policy);
+}

@@ -3,6 +3,7 @@
 mod raw;
 mod requests;
 mod targets;
+mod values;
 
 use ambit_model::{RequestAction, RequestRule, ServiceAccountMatch, Str, StringMatch};
 use ipnet::IpNet;

@@ -5,7 +5,8 @@ use ambit_model::{
     StringMatch, Terms,
 };
 
-use super::raw::{self, RawCondition, RawOperation, RawRule, RawSource};
+use super::raw::{RawCondition, RawOperation, RawRule, RawSource};
+use super::values;
 use crate::watch::kinds::Problem;
 
 type Read<T> = fn(&str, &[String]) -> Result<Vec<T>, Problem>;
@@ -36,31 +37,31 @@ fn source(namespace: &str, raw: &RawSource) -> Result<RequestSource, Problem> {
     if *raw == RawSource::default() {
         return Err(Problem::new("", "says nothing; leave it out to mean every source"));
     }
-    let accounts = |field: &str, list: &[String]| raw::service_accounts(namespace, field, list);
+    let accounts = |field: &str, list: &[String]| values::service_accounts(namespace, field, list);
     Ok(RequestSource {
         principals: Terms {
-            values: raw::strings("principals", &raw.principals)?,
-            not_values: raw::strings("notPrincipals", &raw.not_principals)?,
+            values: values::strings("principals", &raw.principals)?,
+            not_values: values::strings("notPrincipals", &raw.not_principals)?,
         },
         request_principals: Terms {
-            values: raw::strings("requestPrincipals", &raw.request_principals)?,
-            not_values: raw::strings("notRequestPrincipals", &raw.not_request_principals)?,
+            values: values::strings("requestPrincipals", &raw.request_principals)?,
+            not_values: values::strings("notRequestPrincipals", &raw.not_request_principals)?,
         },
         namespaces: Terms {
-            values: raw::strings("namespaces", &raw.namespaces)?,
-            not_values: raw::strings("notNamespaces", &raw.not_namespaces)?,
+            values: values::strings("namespaces", &raw.namespaces)?,
+            not_values: values::strings("notNamespaces", &raw.not_namespaces)?,
         },
         service_accounts: Terms {
             values: accounts("serviceAccounts", &raw.service_accounts)?,
             not_values: accounts("notServiceAccounts", &raw.not_service_accounts)?,
         },
         ip_blocks: Terms {
-            values: raw::nets("ipBlocks", &raw.ip_blocks)?,
-            not_values: raw::nets("notIpBlocks", &raw.not_ip_blocks)?,
+            values: values::nets("ipBlocks", &raw.ip_blocks)?,
+            not_values: values::nets("notIpBlocks", &raw.not_ip_blocks)?,
         },
         remote_ip_blocks: Terms {
-            values: raw::nets("remoteIpBlocks", &raw.remote_ip_blocks)?,
-            not_values: raw::nets("notRemoteIpBlocks", &raw.not_remote_ip_blocks)?,
+            values: values::nets("remoteIpBlocks", &raw.remote_ip_blocks)?,
+            not_values: values::nets("notRemoteIpBlocks", &raw.not_remote_ip_blocks)?,
         },
     })
 }
@@ -71,16 +72,16 @@ fn operation(raw: &RawOperation) -> Result<RequestOperation, Problem> {
     }
     Ok(RequestOperation {
         hosts: Terms {
-            values: raw::strings("hosts", &raw.hosts)?,
-            not_values: raw::strings("notHosts", &raw.not_hosts)?,
+            values: values::strings("hosts", &raw.hosts)?,
+            not_values: values::strings("notHosts", &raw.not_hosts)?,
         },
         ports: Terms {
-            values: raw::numbers("ports", &raw.ports)?,
-            not_values: raw::numbers("notPorts", &raw.not_ports)?,
+            values: values::numbers("ports", &raw.ports)?,
+            not_values: values::numbers("notPorts", &raw.not_ports)?,
         },
         methods: Terms {
-            values: raw::strings("methods", &raw.methods)?,
-            not_values: raw::strings("notMethods", &raw.not_methods)?,
+            values: values::strings("methods", &raw.methods)?,
+            not_values: values::strings("notMethods", &raw.not_methods)?,
         },
         paths: Terms {
             values: paths("paths", &raw.paths)?,
@@ -96,7 +97,7 @@ fn paths(field: &str, list: &[String]) -> Result<Vec<PathMatch>, Problem> {
             let template = text.parse().map_err(|error| Problem::new(field, error))?;
             return Ok(PathMatch::Template(template));
         }
-        raw::string(&field, text).map(PathMatch::Text)
+        values::string(&field, text).map(PathMatch::Text)
     };
     list.iter().enumerate().map(read).collect()
 }
@@ -106,15 +107,16 @@ fn condition(namespace: &str, raw: &RawCondition) -> Result<RequestCondition, Pr
     if raw.values.is_empty() && raw.not_values.is_empty() {
         return Err(Problem::new("values", "neither values nor notValues are given"));
     }
-    let texts = || terms(raw, raw::strings);
+    let texts = || terms(raw, values::strings);
     let claim = |name: &str| Ok(Is::AuthClaim { claim: vec![name.into()], terms: texts()? });
     match raw.key.as_str() {
-        "source.ip" => terms(raw, raw::nets).map(Is::SourceIp),
-        "remote.ip" => terms(raw, raw::nets).map(Is::RemoteIp),
+        "source.ip" => terms(raw, values::nets).map(Is::SourceIp),
+        "remote.ip" => terms(raw, values::nets).map(Is::RemoteIp),
         "source.namespace" => texts().map(Is::SourceNamespace),
         "source.principal" => texts().map(Is::SourcePrincipal),
         "source.serviceAccount" => {
-            let read = |field: &str, list: &[String]| raw::service_accounts(namespace, field, list);
+            let read =
+                |field: &str, list: &[String]| values::service_accounts(namespace, field, list);
             Ok(Is::SourceServiceAccount(Terms {
                 values: read("values", &raw.values)?,
                 not_values: read("notValues", &raw.not_values)?,
@@ -123,8 +125,8 @@ fn condition(namespace: &str, raw: &RawCondition) -> Result<RequestCondition, Pr
         "request.auth.principal" => texts().map(Is::AuthPrincipal),
         "request.auth.audiences" => claim("aud"),
         "request.auth.presenter" => claim("azp"),
-        "destination.ip" => terms(raw, raw::nets).map(Is::DestinationIp),
-        "destination.port" => terms(raw, raw::numbers).map(Is::DestinationPort),
+        "destination.ip" => terms(raw, values::nets).map(Is::DestinationIp),
+        "destination.port" => terms(raw, values::numbers).map(Is::DestinationPort),
         "connection.sni" => texts().map(Is::Sni),
         key => named(key, texts()?),
     }
