@@ -7,6 +7,7 @@ mod identities;
 mod incremental;
 mod peer_authentication;
 mod policies;
+mod request_policies;
 mod routes;
 mod services;
 mod waypoints;

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use ambit_model::RequestCondition::*;
 use ambit_model::StringMatch::*;
 use ambit_model::{
-    NamespacedHostname, PathMatch, PolicyTarget, RequestOperation, RequestPolicy, RequestRule,
-    RequestSource, ServiceAccountMatch, Str, StringMatch, Terms,
+    NamespacedHostname, PathMatch, PolicyTarget, RequestCondition, RequestOperation, RequestPolicy,
+    RequestRule, RequestSource, ServiceAccountMatch, Str, StringMatch, Terms,
 };
 use ipnet::IpNet;
 
 use super::*;
 use crate::EncodedSlashes;
+
+mod properties;
 
 // === builders ===
 
@@ -145,8 +147,6 @@ fn to(operation: RequestOperation) -> RequestRule {
 fn when(condition: RequestCondition) -> RequestRule {
     RequestRule { when: vec![condition], ..RequestRule::default() }
 }
-
-use ambit_model::RequestCondition;
 
 fn any(value: StringMatch) -> Terms<StringMatch> {
     Terms::any_of([value])
