@@ -123,9 +123,9 @@ impl Api {
         self.state.store.lock().created(resource)
     }
 
-    /// How many requests there were to write the status of an object.
-    pub(crate) fn status_writes(&self) -> usize {
-        self.state.store.lock().status_writes()
+    /// How many requests there were to write the status of an object of a resource.
+    pub(crate) fn status_writes(&self, resource: &str) -> usize {
+        self.state.store.lock().status_writes(resource)
     }
 
     /// The conditions of an object, as `type status reason: message`, sorted.
@@ -156,6 +156,7 @@ fn resource_of(object: &Value) -> String {
     let (version, kind) = (text("apiVersion"), text("kind").to_lowercase());
     let plural = match kind.strip_suffix('y') {
         Some(stem) if !kind.ends_with("way") => format!("{stem}ies"),
+        _ if kind.ends_with("class") => format!("{kind}es"),
         _ => format!("{kind}s"),
     };
     let group = if version.contains('/') { "apis" } else { "api" };
