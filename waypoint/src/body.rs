@@ -1,4 +1,4 @@
-//! Message bodies: none, given, passed through as it comes, or kept for another try while it passes.
+//! Bodies of requests to endpoints: none, passed through as it comes, or kept for another try while it passes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +14,6 @@ use parking_lot::Mutex;
 /// Any body that this process sends.
 pub(crate) enum Body {
     Empty,
-    Whole(Bytes),
     /// As it comes from the other side; its bytes are counted.
     Passed(Incoming, Arc<AtomicU64>),
     Kept(Replay),
@@ -67,10 +66,6 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
-            Self::Whole(bytes) => {
-                let bytes = std::mem::take(bytes);
-                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
-            }
             Self::Passed(incoming, counted) => {
                 let frame = ready!(Pin::new(incoming).poll_frame(cx));
                 if let Some(Ok(frame)) = &frame
@@ -87,7 +82,6 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Whole(bytes) => bytes.is_empty(),
             Self::Passed(incoming, _) => incoming.is_end_stream(),
             Self::Kept(replay) => replay.ended,
         }
@@ -96,7 +90,6 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Passed(incoming, _) => incoming.size_hint(),
             Self::Kept(replay) => replay.state.lock().hint.clone(),
         }

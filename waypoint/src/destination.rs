@@ -13,10 +13,11 @@ mod limits;
 mod settings;
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use ambit_model::{NamespacedHostname, Str};
+use ambit_model::{NamespacedHostname, Str, Workload};
 use ambit_proto::ambit::Protocol;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -67,13 +68,15 @@ pub(crate) struct Destinations {
     way: Way,
 }
 
-/// How a service is reached that has a waypoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Who the endpoints are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Way {
-    /// Directly: this process is the waypoint, or stands for one.
+    /// Those of the service: this process is its waypoint, or stands for one.
     Direct,
-    /// Through its waypoint, as a gateway goes.
+    /// The service's waypoint, if it has one, as a gateway goes.
     Waypoint,
+    /// The workload with this address.
+    Workload(IpAddr),
 }
 
 #[derive(Debug)]
@@ -90,7 +93,7 @@ struct Shared {
 pub(crate) struct Place {
     pub network: Str,
     /// The process's own address.
-    pub address: Option<std::net::IpAddr>,
+    pub address: Option<IpAddr>,
     /// Data-plane threads, each of which has connections of its own.
     pub workers: usize,
 }
@@ -129,19 +132,38 @@ impl Destinations {
         labels: Labels,
         protocol: Protocol,
     ) -> Arc<Destination> {
-        let key = Key { service, port, subset, labels, protocol: protocol.into(), way: self.way };
+        let key =
+            Key { service, port, subset, labels, protocol: protocol.into(), way: self.way.clone() };
+        self.of_key(key, protocol)
+    }
+
+    /// The destination that is one workload, at one of its own addresses.
+    pub(crate) fn workload(&self, workload: &Workload, address: SocketAddr) -> Arc<Destination> {
+        let name = format!("{}.pod", workload.name);
+        let key = Key {
+            service: NamespacedHostname::new(workload.namespace.clone(), name),
+            port: address.port(),
+            subset: Str::default(),
+            labels: Labels::default(),
+            protocol: Protocol::Detect.into(),
+            way: Way::Workload(address.ip()),
+        };
+        self.of_key(key, Protocol::Detect)
+    }
+
+    fn of_key(&self, key: Key, protocol: Protocol) -> Arc<Destination> {
         let mut known = self.shared.known.lock();
         if let Some(destination) = known.get(&key).and_then(Weak::upgrade) {
             return destination;
         }
-        let settings = self.shared.settings(&key.service, port, &key.subset);
+        let settings = self.shared.settings(&key.service, key.port, &key.subset);
         let destination = Arc::new(Destination {
             service: key.service.clone(),
-            port,
+            port: key.port,
             subset: key.subset.clone(),
             protocol,
             labels: key.labels.clone(),
-            way: self.way,
+            way: key.way.clone(),
             settings: ArcSwap::new(settings),
             endpoints: ArcSwap::default(),
             renewing: Mutex::default(),

@@ -107,7 +107,9 @@ fn route(connection: &Connection, head: &Head) -> Result<Routed, Answer> {
             let table = front.table(head.host());
             (Some(&**table.ok_or_else(|| Answer::no_route("no route is for this host"))?), None)
         }
-        Target::Workload { .. } => (None, None),
+        Target::Workload { workload, address } => {
+            (None, Some(connection.local.context.destinations.workload(workload, *address)))
+        }
     };
     let Some(table) = table else { return Ok(Routed { action: None, matched: 0, default }) };
     let found = table.request(&asked).ok_or_else(|| Answer::no_route("no rule matches"))?;

@@ -33,7 +33,9 @@ pub(crate) use action::{Abort, Action, Backend, RetryPolicy, Shares};
 use front::{HostTables, Listener, fronts};
 use route::Compiled;
 
-pub(crate) use edit::{Cors, Filter, HeaderEdit, PathEdit, Redirect, Rewrite};
+#[cfg(test)]
+pub(crate) use edit::PathEdit;
+pub(crate) use edit::{Cors, Filter, HeaderEdit, Redirect, Rewrite};
 pub(crate) use front::Front;
 pub(crate) use invalid::Invalid;
 pub(crate) use matching::{Caller, TextMatch};

@@ -101,7 +101,9 @@ fn destination(
             let front = rules.fronts.get(port).and_then(|front| front.table(host));
             (Some(&**front.ok_or(Failed::NoRoute)?), None)
         }
-        Target::Workload { .. } => return Err(Failed::NoRoute),
+        Target::Workload { workload, address } => {
+            (None, Some(connection.local.context.destinations.workload(workload, *address)))
+        }
     };
     let Some(table) = table else { return default.ok_or(Failed::NoRoute) };
     let shares = match protocol {

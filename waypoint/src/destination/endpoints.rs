@@ -34,6 +34,13 @@ pub(crate) struct Tier {
     pub members: Vec<Arc<Endpoint>>,
 }
 
+#[cfg(test)]
+impl Tier {
+    pub(super) fn of(members: Vec<Arc<Endpoint>>) -> Self {
+        Self { rank: Rank::default(), members }
+    }
+}
+
 // === impl Endpoints ===
 
 impl Endpoints {
@@ -45,6 +52,20 @@ impl Endpoints {
         self.tiers.iter().flat_map(|tier| &tier.members)
     }
 
+    /// The workload as an endpoint; it is kept if it is as it was.
+    fn of_workload(
+        &self,
+        workload: Arc<Workload>,
+        (ip, port): (IpAddr, u16),
+        place: &Place,
+    ) -> Arc<Endpoint> {
+        let dial = at(&workload, SocketAddr::new(ip, port));
+        match self.iter().next().filter(|e| e.workload == workload && e.dial == dial) {
+            Some(known) => known.clone(),
+            None => Arc::new(Endpoint::new(workload, dial, place.workers, Instant::now())),
+        }
+    }
+
     /// The endpoints that `snapshot` knows; those that are as they were are kept, with all that is remembered of them.
     pub(super) fn renewed(
         &self,
@@ -54,6 +75,13 @@ impl Endpoints {
         place: &Place,
         version: (u64, u64),
     ) -> Self {
+        if let Way::Workload(ip) = of.way {
+            let workload = snapshot.workload_at(&place.network, ip);
+            let members: Vec<Arc<Endpoint>> =
+                workload.into_iter().map(|w| self.of_workload(w, (ip, of.port), place)).collect();
+            let tiers = vec![Tier { rank: Rank::default(), members }];
+            return Self { version, service: None, tiers };
+        }
         let Some(service) = snapshot.service(&of.service).cloned() else {
             return Self { version, ..Self::default() };
         };
@@ -107,6 +135,15 @@ fn through(waypoint: &Service, pod: &Workload, service: &Service, port: u16) -> 
     let proxy = SocketAddr::new(*pod.workload_ips.first()?, target.unwrap_or(HBONE));
     let authority = SocketAddr::new(service.vips.first()?.address, port);
     Some(Dial::Hbone { proxy, authority, identities: vec![pod.identity()] })
+}
+
+/// How a workload is reached at an address of its own.
+fn at(workload: &Workload, address: SocketAddr) -> Dial {
+    if workload.protocol == TunnelProtocol::Hbone {
+        let proxy = SocketAddr::new(address.ip(), HBONE);
+        return Dial::Hbone { proxy, authority: address, identities: vec![workload.identity()] };
+    }
+    Dial::Tcp(address)
 }
 
 fn has_labels(known: &KnownLabels, workload: &Workload, wanted: &Labels) -> bool {

@@ -321,7 +321,8 @@ impl Forward<'_> {
         let (mut parts, body) = response.into_parts();
         parts.version = Version::HTTP_11;
         let permits = self.permits;
-        let passed = Passed { body, lease: Some(lease), active, deadline, permits };
+        let passed =
+            Passed { body, lease: Some(lease), _active: active, deadline, _permits: permits };
         Response::from_parts(parts, Content::Passed(Box::new(passed)))
     }
 

@@ -26,11 +26,11 @@ pub(crate) enum Content {
 pub(crate) struct Passed {
     pub body: Incoming,
     pub lease: Option<Lease>,
-    pub active: Active,
+    pub _active: Active,
     /// When the request's time is over.
     pub deadline: Option<Pin<Box<Sleep>>>,
     /// What else goes when it has ended.
-    pub permits: Vec<crate::destination::Permit>,
+    pub _permits: Vec<crate::destination::Permit>,
 }
 
 /// A change to the response's head that a rule, or one of its backends, asks for.

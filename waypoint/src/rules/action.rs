@@ -121,10 +121,6 @@ impl Shares {
         }
         None
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.backends.is_empty()
-    }
 }
 
 pub(super) fn backends(

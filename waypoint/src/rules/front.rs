@@ -26,7 +26,6 @@ pub(crate) struct Listener {
 /// All listeners of one port, the most particular host names first.
 #[derive(Debug)]
 pub(crate) struct Front {
-    pub port: u16,
     pub protocol: ListenerProtocol,
     listeners: Vec<Hosts>,
 }
@@ -93,11 +92,9 @@ pub(super) fn fronts(
         let mut own: Vec<(Str, Arc<Table>)> =
             own.map(|((_, host), table)| (host.clone(), table.clone())).collect();
         own.sort_by_key(|(host, _)| particular(host));
-        let front = ports.entry(listener.port).or_insert_with(|| Front {
-            port: listener.port,
-            protocol: listener.protocol,
-            listeners: Vec::new(),
-        });
+        let front = ports
+            .entry(listener.port)
+            .or_insert_with(|| Front { protocol: listener.protocol, listeners: Vec::new() });
         front.listeners.push(Hosts { listener: listener.clone(), tables: own });
     }
     for front in ports.values_mut() {

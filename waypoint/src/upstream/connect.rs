@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ambit_hbone::{Authority, ConnectHeaders, PoolError};
 use ambit_net::{ConnectError, ConnectOptions};
-use ambit_tunnel::{PoolKey, TunnelError, reason, secure};
+use ambit_tunnel::{PoolKey, TunnelError, secure};
 use http::StatusCode;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -76,17 +76,6 @@ async fn tcp(address: SocketAddr, timeout: Duration) -> Result<TcpStream, Connec
 // === impl ConnectFailure ===
 
 impl ConnectFailure {
-    /// A stable label for logs.
-    pub(crate) fn reason(&self) -> &'static str {
-        match self {
-            Self::Tcp(error) => error.reason(),
-            Self::Tunnel(error) => reason(error),
-            Self::TooSlow(..) => "timed_out",
-            Self::Resolve(..) | Self::NoAddress(_) => "resolve",
-            Self::Http(_) => "http_handshake",
-        }
-    }
-
     /// Whether the far end's policy refused the tunnel.
     pub(crate) fn is_denial(&self) -> bool {
         let Self::Tunnel(PoolError::Tunnel(ambit_hbone::Error::Status(status))) = self else {

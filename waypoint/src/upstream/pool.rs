@@ -52,7 +52,10 @@ pub(super) struct About {
 #[derive(Debug)]
 pub(crate) enum Lease {
     Http1(Http1Lease),
-    Http2(Http2Lease),
+    Http2 {
+        /// Only held.
+        _lease: Http2Lease,
+    },
 }
 
 /// A connection that is given back when the response has ended, and closed if that never happens.

@@ -134,7 +134,7 @@ impl Connection {
             }
             Self::Http2(lease) => {
                 let response = lease.send().try_send_request(request).await?;
-                Ok(Sent { response, lease: Lease::Http2(lease) })
+                Ok(Sent { response, lease: Lease::Http2 { _lease: lease } })
             }
         }
     }
