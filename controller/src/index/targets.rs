@@ -1,12 +1,11 @@
 //! What a policy's `targetRefs` names, and which waypoints stand in front of it.
 
+use ambit_model::{GatewayClass, GatewayRole};
+
 use super::World;
 use super::waypoints;
 use crate::watch::kinds::{AuthorizationPolicy, Gateway, Target};
 use crate::watch::{Key, Kind, Meta, Object};
-
-/// Classes of Gateways whose proxies take requests from outside the mesh.
-const INGRESS: [&str; 2] = ["ambit", "istio"];
 
 /// What became of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +63,7 @@ pub(super) fn key(policy: &Meta, target: &Target) -> Option<Key> {
 
 fn of_gateway(gateway: &Gateway) -> Ancestor {
     let key = Key::new(Kind::Gateway, gateway.meta.namespace.clone(), gateway.meta.name.clone());
-    if !is_waypoint(gateway) && !INGRESS.contains(&&*gateway.class) {
+    if !is_waypoint(gateway) && !is_ingress(gateway) {
         Ancestor::NotBound(format!("{key} is no waypoint: it has no listener of protocol HBONE"))
     } else if gateway.addresses.is_empty() {
         Ancestor::NotBound(format!("{key} is not ready: it has no status.addresses"))
@@ -91,6 +90,10 @@ fn of_class(world: World<'_>, namespace: &str, class: &str) -> Ancestor {
         return Ancestor::NotBound(format!("no waypoint of GatewayClass {class} is ready"));
     }
     Ancestor::Bound(keys)
+}
+
+fn is_ingress(gateway: &Gateway) -> bool {
+    GatewayClass::named(&gateway.class).is_some_and(|class| class.role == GatewayRole::Ingress)
 }
 
 /// Whether its proxies stand in front of something in the mesh.

@@ -387,6 +387,13 @@ fn the_status_says_which_paths_no_request_has() {
          spec.rules[0].to[0].operation.notPaths[0]: never matches: paths begin with a slash"
     );
     assert_eq!(with(WEB).condition(), "true Accepted: attached to Gateway shop/wp");
+    let of_class = |class: &str| {
+        let at = "targetRefs: [{kind: Gateway, group: gateway.networking.k8s.io, name: in}]";
+        let gateway = gateway("in", "shop", class, "HTTP");
+        Mesh::new(&[HEAD, &gateway, &policy("shop", at)].concat()).condition()
+    };
+    assert_eq!(of_class("ambit"), "true Accepted: attached to Gateway shop/in");
+    assert!(of_class("nginx").starts_with("false AncestorNotBound: "));
 }
 
 // === from the object to the verdict ===
