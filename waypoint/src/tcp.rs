@@ -14,7 +14,7 @@ use crate::detect::Protocol;
 use crate::io::Io;
 use crate::rules::Shares;
 use crate::target::Target;
-use crate::upstream::{ConnectFailure, connect};
+use crate::upstream::{ConnectFailure, connect, originate};
 
 /// Endpoints that are tried.
 const TRIES: usize = 3;
@@ -140,7 +140,10 @@ async fn open(
         let _permit = permit.ok_or(Failed::Overflow)?;
         let headers = connection.source.headers.clone();
         match connect(&connection.local, &endpoint.dial, headers, limit).await {
-            Ok(io) => return Ok((io, endpoint.clone())),
+            Ok(io) => {
+                let io = originate(io, settings.tls.as_ref(), limit, |tls| &tls.opaque).await?;
+                return Ok((io, endpoint.clone()));
+            }
             Err(error) => {
                 tried.push(endpoint.uid.clone());
                 last = error.into();
