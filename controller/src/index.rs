@@ -11,7 +11,9 @@ mod guards;
 mod inputs;
 mod peer_authentication;
 mod policies;
+mod request_policies;
 mod resource;
+mod routes;
 mod services;
 mod snapshot;
 mod targets;
@@ -104,10 +106,14 @@ impl Index {
 
     /// Takes in changes, all at once. Tells whether anything that is distributed has changed.
     pub fn apply(&mut self, changes: Vec<Change>) -> bool {
+        let before = self.snapshot.clone();
         let mut dirty = BTreeSet::new();
         let first = self.inputs.is_empty();
         let mut nodes = BTreeSet::new();
         for Change { key, object } in changes {
+            if key.kind == Kind::Gateway {
+                self.account(&key, object.as_ref());
+            }
             let old = self.inputs.get(&key).cloned();
             for pod in [&old, &object].into_iter().flatten() {
                 if let Object::Pod(pod) = pod {
@@ -124,7 +130,11 @@ impl Index {
             dirty.extend(dirty::dirty(world, &key, [old.as_ref(), object.as_ref()]));
         }
         dirty.extend(self.inputs.allocate());
-        let before = self.snapshot.clone();
+        if !first {
+            let world = World { settings: &self.settings, inputs: &self.inputs };
+            dirty::spread(world, &mut dirty);
+            dirty::policies_of_services(world, &mut dirty);
+        }
         self.refresh(&dirty);
         self.refresh_static_policy();
         self.touched = dirty.into_iter().filter(|key| key.kind.has_status()).collect();
@@ -155,6 +165,16 @@ impl Index {
         self.inputs.count(kind)
     }
 
+    /// Who the proxies of a Gateway are.
+    fn account(&mut self, key: &Key, gateway: Option<&Object>) {
+        let account = match gateway {
+            Some(Object::Gateway(gateway)) => Some(routes::account(gateway)),
+            _ => None,
+        };
+        let gateway = format!("{}/{}", key.namespace, key.name).into();
+        self.snapshot.set_account(gateway, account);
+    }
+
     /// Computes the outputs of some objects anew. What is gone is removed before anything is added, for a name may have
     /// moved from one object to another.
     fn refresh(&mut self, keys: &BTreeSet<Key>) {
@@ -172,9 +192,10 @@ impl Index {
                 self.outputs.insert(key.clone(), new)
             };
             let new = self.outputs.get(key).into_iter().flat_map(|output| &output.resources);
-            let kept: BTreeSet<_> = new.map(|r| (r.kind, r.name.clone())).collect();
+            let identity = |r: &Resource| (r.kind, r.scope.clone(), r.name.clone());
+            let kept: BTreeSet<_> = new.map(|r| identity(r)).collect();
             for resource in old.iter().flat_map(|old| &old.resources) {
-                if !kept.contains(&(resource.kind, resource.name.clone())) {
+                if !kept.contains(&identity(resource)) {
                     self.snapshot.remove(resource);
                 }
             }
@@ -204,18 +225,36 @@ fn output(world: World<'_>, object: &Object) -> Output {
         Object::Pod(pod) => workloads::pod(world, pod),
         Object::WorkloadEntry(entry) => workloads::workload_entry(world, entry),
         Object::EndpointSlice(slice) => workloads::endpoint_slice(world, slice),
-        Object::Service(service) => services::service(world, service),
+        Object::Service(service) => {
+            let mut output = services::service(world, service);
+            output.extend(routes::of_service(world, object));
+            output
+        }
         Object::ServiceEntry(entry) => {
             let mut output = services::service_entry(world, entry);
             output.extend(workloads::service_entry(world, entry));
+            output.extend(routes::of_service(world, object));
             output
         }
-        Object::AuthorizationPolicy(policy) => policies::authorization_policy(world, policy),
+        Object::Route(route) => routes::of_route(world, route),
+        Object::AuthorizationPolicy(policy) => {
+            let mut output = policies::authorization_policy(world, policy);
+            output.extend(request_policies::request_policies(world, policy));
+            output
+        }
         Object::PeerAuthentication(policy) => {
             peer_authentication::peer_authentication(world, policy)
         }
-        Object::Gateway(gateway) => guards::gateway(world, gateway),
-        Object::Namespace(_) | Object::Node(_) => Output::default(),
+        Object::Gateway(gateway) => {
+            let mut output = guards::gateway(world, gateway);
+            output.extend(routes::of_gateway(world, gateway));
+            output
+        }
+        Object::GatewayClass(_)
+        | Object::Namespace(_)
+        | Object::Node(_)
+        | Object::ReferenceGrant(_)
+        | Object::Secret(_) => Output::default(),
     }
 }
 
@@ -229,6 +268,15 @@ impl Output {
 
     pub(crate) fn push(&mut self, encoded: Encoded) {
         self.resources.push(Arc::new(encoded.into()));
+    }
+
+    /// Adds a resource for the proxies of each of `gateways`.
+    pub(crate) fn push_at(&mut self, gateways: &[Key], encoded: Encoded) {
+        let resource = Resource::from(encoded);
+        self.resources.extend(gateways.iter().map(|gateway| {
+            let scope = format!("{}/{}", gateway.namespace, gateway.name).into();
+            Arc::new(Resource { scope, ..resource.clone() })
+        }));
     }
 
     /// Adds the workload of a pod on `node`.

@@ -5,6 +5,7 @@
 
 mod directory;
 mod document;
+mod entries;
 mod files;
 mod inotify;
 mod kind;
@@ -16,6 +17,7 @@ mod problem;
 mod standing;
 
 pub use directory::{Directory, DirectoryError};
+pub use entries::{Detail, Entries, Entry, Held};
 pub use files::{Change, Files, Location, Report, Update};
 pub(crate) use inotify::DirWatch;
 pub use kind::Kind;
@@ -25,4 +27,4 @@ pub use object::{Key, Meta, Object, Selector};
 pub use origin::Origin;
 pub use problem::Problem;
 pub(crate) use problem::one_line;
-pub use standing::{Condition, ConditionType, Present, Standing};
+pub use standing::{Condition, ConditionType, Present, Standing, Wanted};

@@ -19,6 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .bytes(".envoy.service.discovery.v3")
         .bytes(".google.protobuf.Any")
+        // Equal content is to have equal bytes.
+        .btree_map(".ambit.v1")
         .compile_fds(descriptors)?;
     Ok(())
 }

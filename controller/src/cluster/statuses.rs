@@ -73,7 +73,7 @@ impl Statuses {
             keys.push(key);
         }
         for key in keys {
-            let wanted = index.conditions(&key, ledger.problems(&key));
+            let wanted = index.wanted(&key, ledger.problems(&key));
             ledger.want(&key, wanted);
         }
         drop(ledger);
@@ -162,19 +162,35 @@ impl StatusWriter {
     async fn patch(&self, version: usize, key: &Key, write: &Write) -> kube::Result<()> {
         let versions = key.kind.versions();
         let resource = resource(key.kind, versions.get(version).unwrap_or(&"v1"));
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &key.namespace, &resource);
-        let mut status = json!({});
+        let api: Api<DynamicObject> = if key.kind.is_namespaced() {
+            Api::namespaced_with(self.client.clone(), &key.namespace, &resource)
+        } else {
+            Api::all_with(self.client.clone(), &resource)
+        };
+        let mut status = Value::Object(write.fields.clone());
         if !write.conditions.is_empty() {
             let list: Vec<Value> = write.conditions.iter().map(Present::to_json).collect();
             status["conditions"] = list.into();
         }
-        let patch = json!({
+        let mut patch = json!({
             "apiVersion": resource.api_version,
             "kind": resource.kind,
-            "metadata": {"name": *key.name, "namespace": *key.namespace},
+            "metadata": {"name": *key.name},
             "status": status,
         });
+        if key.kind.is_namespaced() {
+            patch["metadata"]["namespace"] = (*key.namespace).into();
+        }
+        if let Some(version) = &write.version {
+            // Refused where somebody else has changed the list meanwhile.
+            patch["metadata"]["resourceVersion"] = (**version).into();
+            let parameters = PatchParams {
+                field_manager: Some(write.manager.to_owned()),
+                ..PatchParams::default()
+            };
+            api.patch_status(&key.name, &parameters, &Patch::Merge(patch)).await?;
+            return Ok(());
+        }
         // What these managers own is theirs alone; another value there is a leftover.
         let parameters = PatchParams::apply(write.manager).force();
         api.patch_status(&key.name, &parameters, &Patch::Apply(patch)).await?;
@@ -211,7 +227,7 @@ impl Desk {
     /// Takes a failure in. Returns whether there is nothing more to do for this object.
     fn failed(&mut self, key: &Key, failure: &Failure, pace: Pace) -> bool {
         let pause = match failure {
-            Failure::Gone => return true,
+            Failure::Gone | Failure::Changed => return true,
             Failure::Refused(why) => {
                 tracing::warn!("{key}: its status cannot be written: {why}");
                 return true;

@@ -2,20 +2,42 @@
 
 use super::targets::{Ancestor, ancestor};
 use super::waypoints::{self, Bound, Traffic};
-use super::{Index, Output, World};
+use super::{Index, Output, World, routes};
 use crate::watch::kinds::{AuthorizationPolicy, Enforcement, Resolution, ServiceEntry};
-use crate::watch::{Condition, ConditionType, Key, Object, Problem};
+use crate::watch::{Condition, ConditionType, Key, Kind, Object, Problem, Wanted};
 
 impl Index {
+    /// What the status of the object `key` should say; `read` is what was found wrong when it was read.
+    pub fn wanted(&self, key: &Key, read: &[Problem]) -> Wanted {
+        let world = World { settings: &self.settings, inputs: &self.inputs };
+        let entries = match self.inputs.get(key) {
+            Some(Object::Route(route)) => Some(routes::entries(world, route, read)),
+            Some(Object::Gateway(gateway)) => {
+                if let Some(Wanted { mut conditions, entries }) =
+                    routes::gateway_status(world, gateway)
+                {
+                    conditions.extend(self.conditions(key, read));
+                    return Wanted { conditions, entries };
+                }
+                None
+            }
+            _ => None,
+        };
+        Wanted { conditions: self.conditions(key, read), entries }
+    }
+
     /// The conditions that the object `key` should have; `read` is what was found wrong when it was read.
     pub fn conditions(&self, key: &Key, read: &[Problem]) -> Vec<Condition> {
         let world = World { settings: &self.settings, inputs: &self.inputs };
         let nothing = Output::default();
         let output = self.outputs.get(key).unwrap_or(&nothing);
         let object = self.inputs.get(key);
+        if Kind::ROUTES.contains(&key.kind) {
+            return Vec::new();
+        }
         if let Some(Object::AuthorizationPolicy(policy)) = object {
             return vec![match policy.enforcement {
-                Enforcement::Waypoint { .. } => at_waypoint(world, policy, read),
+                Enforcement::Waypoint(..) => at_waypoint(world, policy, read, &output.problems),
                 _ => at_ztunnel(output, read),
             }];
         }
@@ -50,7 +72,7 @@ fn joined<'a>(problems: impl IntoIterator<Item = &'a Problem>) -> String {
 fn accepted(problems: &[&Problem], in_force: bool) -> Option<Condition> {
     let reason = if in_force { "PartiallyInvalid" } else { "Invalid" };
     let message = joined(problems.iter().copied());
-    let kind = ConditionType::Accepted;
+    let kind = ConditionType::InForce;
     (!problems.is_empty()).then(|| condition(kind, false, reason, message))
 }
 
@@ -66,8 +88,13 @@ fn at_ztunnel(output: &Output, read: &[Problem]) -> Condition {
     condition(kind, enforced, "UnsupportedValue", message)
 }
 
-/// A policy that waypoints enforce.
-fn at_waypoint(world: World<'_>, policy: &AuthorizationPolicy, read: &[Problem]) -> Condition {
+/// A policy that waypoints enforce; `remarks` is what part of it means nothing.
+fn at_waypoint(
+    world: World<'_>,
+    policy: &AuthorizationPolicy,
+    read: &[Problem],
+    remarks: &[Problem],
+) -> Condition {
     let kind = ConditionType::WaypointAccepted;
     if !read.is_empty() {
         return condition(kind, false, "Invalid", joined(read));
@@ -88,6 +115,10 @@ fn at_waypoint(world: World<'_>, policy: &AuthorizationPolicy, read: &[Problem])
     }
     good.sort();
     good.dedup();
+    if !remarks.is_empty() {
+        worst.get_or_insert("Invalid");
+        bad.push(joined(remarks));
+    }
     match (worst, good.is_empty()) {
         (None, _) => condition(kind, true, "Accepted", format!("attached to {}", good.join(", "))),
         (Some(reason), true) => condition(kind, false, reason, bad.join("; ")),

@@ -1,6 +1,8 @@
 //! Whose output a change of an object can alter. Saying too much costs time; saying too little is a defect, and a
 //! property test looks for it.
 
+mod routes;
+
 use std::collections::BTreeSet;
 
 use ambit_model::Str;
@@ -8,6 +10,8 @@ use ambit_model::Str;
 use super::{World, targets, waypoints};
 use crate::watch::kinds::AuthorizationPolicy;
 use crate::watch::{Key, Kind, Meta, Object, Selector};
+
+pub(super) use routes::spread;
 
 /// Kinds whose outputs are workloads.
 const WORKLOADS: [Kind; 3] = [Kind::Pod, Kind::WorkloadEntry, Kind::ServiceEntry];
@@ -34,7 +38,31 @@ pub(super) fn dirty(world: World<'_>, key: &Key, states: [Option<&Object>; 2]) -
             let of_service = |meta: &Meta| meta.label(label) == Some(&key.name);
             within(world, Kind::EndpointSlice, &key.namespace, of_service, &mut keys);
             policies_for(world, key, &mut keys);
+            // One of them may be what a Gateway is reached by.
+            within(world, Kind::Gateway, &key.namespace, |_| true, &mut keys);
+            states.iter().flatten().for_each(|service| routes::by_host(world, service, &mut keys));
         }
+        Kind::GrpcRoute | Kind::HttpRoute | Kind::TcpRoute | Kind::TlsRoute => {
+            for state in states.into_iter().flatten() {
+                if let Object::Route(route) = state {
+                    routes::parents(route, &mut keys);
+                }
+            }
+        }
+        Kind::ReferenceGrant => {
+            for state in states.into_iter().flatten() {
+                if let Object::ReferenceGrant(grant) = state {
+                    routes::granted(world, grant, &mut keys);
+                }
+            }
+        }
+        Kind::GatewayClass => {
+            let class =
+                |object: &Object| matches!(object, Object::Gateway(g) if g.class == key.name);
+            let gateways = world.inputs.of_kind(Kind::Gateway);
+            keys.extend(gateways.filter(|object| class(object)).map(Object::key));
+        }
+        Kind::Secret => routes::with_certificate(world, key, &mut keys),
         Kind::AuthorizationPolicy => {
             let selected = |meta: &Meta| {
                 // Labels of a ServiceEntry's endpoints are not its own.
@@ -136,15 +164,26 @@ fn guarded(world: World<'_>, policy: &Object, keys: &mut BTreeSet<Key>) {
 
 /// The policies whose `targetRefs` name `key`, and what lets the waypoints through that enforce them.
 fn policies_for(world: World<'_>, key: &Key, keys: &mut BTreeSet<Key>) {
-    let names = |policy: &AuthorizationPolicy| {
-        policy.targets.iter().any(|t| targets::key(&policy.meta, t).as_ref() == Some(key))
-    };
-    let policies = world.inputs.authorization_policies(&key.namespace);
-    let policies: Vec<Key> = policies.filter(|p| names(p)).map(|p| policy_key(p)).collect();
+    let policies: Vec<Key> = policies_naming(world, key).collect();
     if !policies.is_empty() {
         everywhere(world, Kind::Gateway, |_| true, keys);
     }
     keys.extend(policies);
+}
+
+fn policies_naming<'a>(world: World<'a>, key: &'a Key) -> impl Iterator<Item = Key> + use<'a> {
+    let names = |policy: &AuthorizationPolicy| {
+        policy.targets.iter().any(|t| targets::key(&policy.meta, t).as_ref() == Some(key))
+    };
+    let policies = world.inputs.authorization_policies(&key.namespace);
+    policies.filter(move |policy| names(policy)).map(|policy| policy_key(policy))
+}
+
+/// The policies whose `targetRefs` name the services among `keys`: they say the hosts of those.
+pub(super) fn policies_of_services(world: World<'_>, keys: &mut BTreeSet<Key>) {
+    let service = |key: &&Key| matches!(key.kind, Kind::Service | Kind::ServiceEntry);
+    let services: Vec<Key> = keys.iter().filter(service).cloned().collect();
+    services.iter().for_each(|key| keys.extend(policies_naming(world, key)));
 }
 
 /// The policies of any namespace that waypoints enforce.

@@ -1,5 +1,6 @@
 //! Every object, found by key, namespace and kind, and what follows from all of them together.
 
+mod links;
 mod owners;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -10,11 +11,12 @@ use ambit_model::{Locality, Str};
 
 use super::vips::{self, Host};
 use crate::watch::kinds::{
-    AuthorizationPolicy, Gateway, Namespace, PeerAuthentication, Phase, Pod, Resolution, Service,
-    ServiceEntry,
+    AuthorizationPolicy, BackendRef, Gateway, GatewayClass, Namespace, ParentRef,
+    PeerAuthentication, Phase, Pod, ReferenceGrant, Resolution, Route, Service, ServiceEntry,
 };
 use crate::watch::{Key, Kind, Meta, Object};
 
+use links::Links;
 use owners::{Owners, hostname};
 
 /// All objects.
@@ -26,6 +28,10 @@ pub(crate) struct Inputs {
     by_node: HashMap<Str, BTreeMap<Key, (Str, Str)>>,
     /// What only one object can have.
     owners: Owners,
+    /// What routes are attached to.
+    parents: Links<Key>,
+    /// What routes send traffic to.
+    backends: Links<BackendRef>,
     allocated: BTreeMap<Host, u16>,
     entries_changed: bool,
 }
@@ -40,6 +46,7 @@ impl Inputs {
     /// Replaces the object `key`. Returns the objects that share something of which only one can have it.
     pub(crate) fn set(&mut self, key: Key, object: Option<Object>) -> BTreeSet<Key> {
         let touched = self.owners.claim(&key, object.as_ref(), &self.domain);
+        self.link(&key, object.as_ref());
         let old = match object {
             Some(object) => {
                 self.locate(&key, &object);
@@ -142,6 +149,33 @@ impl Inputs {
         })
     }
 
+    /// The routes that are attached to `parent`.
+    pub(crate) fn routes_of(&self, parent: &Key) -> impl Iterator<Item = &Arc<Route>> {
+        self.parents.to(parent).filter_map(|key| self.route(key))
+    }
+
+    /// The routes with backends of this group, kind, namespace and name.
+    pub(crate) fn routes_to(&self, backend: &BackendRef) -> impl Iterator<Item = &Key> {
+        self.backends.to(backend)
+    }
+
+    pub(crate) fn route(&self, key: &Key) -> Option<&Arc<Route>> {
+        match self.get(key)? {
+            Object::Route(route) => Some(route),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn reference_grants(
+        &self,
+        namespace: &Str,
+    ) -> impl Iterator<Item = &Arc<ReferenceGrant>> {
+        self.in_namespace(Kind::ReferenceGrant, namespace).filter_map(|object| match object {
+            Object::ReferenceGrant(grant) => Some(grant),
+            _ => None,
+        })
+    }
+
     pub(crate) fn authorization_policies(
         &self,
         namespace: &Str,
@@ -172,6 +206,13 @@ impl Inputs {
     pub(crate) fn gateway(&self, namespace: &Str, name: &Str) -> Option<&Gateway> {
         match self.get(&Key::new(Kind::Gateway, namespace.clone(), name.clone()))? {
             Object::Gateway(gateway) => Some(gateway),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn gateway_class(&self, name: &Str) -> Option<&GatewayClass> {
+        match self.get(&Key::new(Kind::GatewayClass, "", name.clone()))? {
+            Object::GatewayClass(class) => Some(class),
             _ => None,
         }
     }
@@ -219,6 +260,20 @@ impl Inputs {
     /// The hostname of a Service of Kubernetes.
     pub(crate) fn hostname(&self, service: &Meta) -> Str {
         hostname(service, &self.domain)
+    }
+
+    fn link(&mut self, key: &Key, object: Option<&Object>) {
+        let (mut parents, mut backends) = (Vec::new(), Vec::new());
+        match object {
+            Some(Object::Route(route)) => {
+                parents.extend(route.parents.iter().filter_map(ParentRef::key));
+                backends.extend(route.targets().map(BackendRef::referent));
+            }
+            _ if !Kind::ROUTES.contains(&key.kind) => return,
+            _ => {}
+        }
+        self.parents.set(key, parents);
+        self.backends.set(key, backends);
     }
 
     fn locate(&mut self, key: &Key, object: &Object) {

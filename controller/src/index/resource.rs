@@ -16,6 +16,8 @@ pub struct Resource {
     pub name: Str,
     /// The node of the pod whose workload it is; empty for everything else.
     pub node: Str,
+    /// The Gateway, `namespace/name`, whose proxies alone are told; empty for what everybody may know.
+    pub scope: Str,
     /// The hash of its content.
     pub version: u64,
     /// The resource as an element of `DeltaDiscoveryResponse.resources`, with its field number and length.
@@ -54,6 +56,7 @@ impl From<Encoded> for Resource {
             kind: encoded.kind,
             name: encoded.name,
             node: Str::default(),
+            scope: Str::default(),
             version: encoded.version,
             wire: alone.encode_to_vec().into(),
         }

@@ -19,12 +19,25 @@ pub struct Snapshot {
     pub addresses: Resources,
     /// Policies.
     pub authorizations: Resources,
-    /// Stands for every type that nobody is served yet.
+    /// What is for the proxies of one Gateway, by the Gateway.
+    scopes: OrdMap<Str, Scope>,
+    /// The service accounts of Gateways, by the Gateway.
+    accounts: OrdMap<Str, Str>,
+    /// Stands for every type that somebody is not served.
     unserved: Resources,
     /// The workloads of each node's pods, which are also among the addresses.
     local: OrdMap<Str, Resources>,
     /// Whose certificates each node may ask for.
     pub identities: NodeIdentities,
+}
+
+/// What is for the proxies of one Gateway.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Scope {
+    routes: Resources,
+    listeners: Resources,
+    traffic: Resources,
+    requests: Resources,
 }
 
 /// Resources of one type by name.
@@ -38,13 +51,40 @@ pub struct NodeIdentities(OrdMap<Str, Arc<BTreeSet<(Str, Str)>>>);
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// The resources of one type.
+    /// The resources of one type that everybody may know.
     pub fn of(&self, kind: ResourceType) -> &Resources {
         match kind {
             ResourceType::Address => &self.addresses,
             ResourceType::Authorization => &self.authorizations,
-            _ => &self.unserved,
+            ResourceType::WorkloadLabels
+            | ResourceType::Route
+            | ResourceType::Listener
+            | ResourceType::TrafficPolicy
+            | ResourceType::RequestPolicy => &self.unserved,
         }
+    }
+
+    /// The resources of one type that are for the proxies of `gateway`.
+    pub fn at(&self, gateway: &str, kind: ResourceType) -> &Resources {
+        let scoped = self.scopes.get(gateway).and_then(|scope| scope.of(kind));
+        scoped.unwrap_or_else(|| self.of(kind))
+    }
+
+    /// The Gateways that resources are for.
+    pub fn gateways(&self) -> impl Iterator<Item = &Str> {
+        self.scopes.keys()
+    }
+
+    /// The service account of the proxies of `gateway`, where there is such a Gateway.
+    pub fn account(&self, gateway: &str) -> Option<&Str> {
+        self.accounts.get(gateway)
+    }
+
+    pub(super) fn set_account(&mut self, gateway: Str, account: Option<Str>) {
+        match account {
+            Some(account) => self.accounts.insert(gateway, account),
+            None => self.accounts.remove(&gateway),
+        };
     }
 
     /// For tests of what comes after the index.
@@ -60,6 +100,11 @@ impl Snapshot {
 
     /// Adds or replaces a resource; one with the same content stays as it is.
     pub(super) fn insert(&mut self, resource: Arc<Resource>) {
+        if !resource.scope.is_empty() {
+            let scope = self.scopes.entry(resource.scope.clone()).or_default();
+            scope.of_mut(resource.kind).into_iter().for_each(|r| r.insert(resource.clone()));
+            return;
+        }
         let old = self.of(resource.kind).get(&resource.name).cloned();
         if old.as_ref() == Some(&resource) {
             return;
@@ -74,6 +119,13 @@ impl Snapshot {
     }
 
     pub(super) fn remove(&mut self, resource: &Resource) {
+        if let Some(scope) = self.scopes.get_mut(&resource.scope) {
+            scope.of_mut(resource.kind).into_iter().for_each(|r| r.remove(&resource.name));
+            if *scope == Scope::default() {
+                self.scopes.remove(&resource.scope);
+            }
+            return;
+        }
         self.of_mut(resource.kind).remove(&resource.name);
         if let Some(local) = self.local.get_mut(&resource.node) {
             local.remove(&resource.name);
@@ -88,6 +140,34 @@ impl Snapshot {
             ResourceType::Address => &mut self.addresses,
             ResourceType::Authorization => &mut self.authorizations,
             _ => &mut self.unserved,
+        }
+    }
+}
+
+// === impl Scope ===
+
+impl Scope {
+    fn of(&self, kind: ResourceType) -> Option<&Resources> {
+        match kind {
+            ResourceType::Route => Some(&self.routes),
+            ResourceType::Listener => Some(&self.listeners),
+            ResourceType::TrafficPolicy => Some(&self.traffic),
+            ResourceType::RequestPolicy => Some(&self.requests),
+            ResourceType::Address | ResourceType::Authorization | ResourceType::WorkloadLabels => {
+                None
+            }
+        }
+    }
+
+    fn of_mut(&mut self, kind: ResourceType) -> Option<&mut Resources> {
+        match kind {
+            ResourceType::Route => Some(&mut self.routes),
+            ResourceType::Listener => Some(&mut self.listeners),
+            ResourceType::TrafficPolicy => Some(&mut self.traffic),
+            ResourceType::RequestPolicy => Some(&mut self.requests),
+            ResourceType::Address | ResourceType::Authorization | ResourceType::WorkloadLabels => {
+                None
+            }
         }
     }
 }

@@ -5,6 +5,9 @@ use super::waypoints;
 use crate::watch::kinds::{AuthorizationPolicy, Gateway, Target};
 use crate::watch::{Key, Kind, Meta, Object};
 
+/// Classes of Gateways whose proxies take requests from outside the mesh.
+const INGRESS: [&str; 2] = ["ambit", "istio"];
+
 /// What became of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ancestor {
@@ -61,7 +64,7 @@ pub(super) fn key(policy: &Meta, target: &Target) -> Option<Key> {
 
 fn of_gateway(gateway: &Gateway) -> Ancestor {
     let key = Key::new(Kind::Gateway, gateway.meta.namespace.clone(), gateway.meta.name.clone());
-    if !is_waypoint(gateway) {
+    if !is_waypoint(gateway) && !INGRESS.contains(&&*gateway.class) {
         Ancestor::NotBound(format!("{key} is no waypoint: it has no listener of protocol HBONE"))
     } else if gateway.addresses.is_empty() {
         Ancestor::NotBound(format!("{key} is not ready: it has no status.addresses"))
@@ -90,6 +93,7 @@ fn of_class(world: World<'_>, namespace: &str, class: &str) -> Ancestor {
     Ancestor::Bound(keys)
 }
 
-fn is_waypoint(gateway: &Gateway) -> bool {
+/// Whether its proxies stand in front of something in the mesh.
+pub(super) fn is_waypoint(gateway: &Gateway) -> bool {
     gateway.listeners.iter().any(|listener| &*listener.protocol == "HBONE")
 }

@@ -1,11 +1,14 @@
 //! Table tests of the index, one file for each view. Objects are written as users write them.
 
 mod conditions;
+mod gateways;
 mod guards;
 mod identities;
 mod incremental;
 mod peer_authentication;
 mod policies;
+mod request_policies;
+mod routes;
 mod services;
 mod waypoints;
 mod workloads;

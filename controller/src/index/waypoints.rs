@@ -181,7 +181,12 @@ fn serves(gateway: &Gateway, traffic: Traffic) -> bool {
     }
 }
 
-fn admits(world: World<'_>, gateway: &Gateway, allowed: &AllowedRoutes, namespace: &Str) -> bool {
+pub(super) fn admits(
+    world: World<'_>,
+    gateway: &Gateway,
+    allowed: &AllowedRoutes,
+    namespace: &Str,
+) -> bool {
     match allowed {
         AllowedRoutes::Same => gateway.meta.namespace == *namespace,
         AllowedRoutes::All => true,

@@ -196,9 +196,10 @@ impl Stream {
         tracing::warn!(caller = ?self.caller, %refusal, "refused an xDS stream");
         match refusal {
             Refusal::NoNode => Status::invalid_argument(refusal.to_string()),
-            Refusal::OtherNamespace | Refusal::OtherServiceAccount => {
+            Refusal::OtherNamespace | Refusal::OtherServiceAccount | Refusal::OtherGateway => {
                 Status::unauthenticated(refusal.to_string())
             }
+            Refusal::UnknownGateway => Status::not_found(refusal.to_string()),
         }
     }
 }

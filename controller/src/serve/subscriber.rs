@@ -3,6 +3,7 @@
 //! A change is pushed at once, unless the last push of the type has not been answered yet; whatever changes meanwhile
 //! goes out together with the answer, except workloads of the client's own node, which go ahead.
 
+mod guarded;
 mod state;
 mod urgent;
 
@@ -14,7 +15,7 @@ use ambit_xds::ResourceType;
 use prost_types::value::Kind;
 
 use super::{Caller, Published};
-use crate::index::{Resource, Resources};
+use crate::index::{Resource, Resources, Snapshot};
 use crate::watch::one_line;
 
 use state::State;
@@ -24,9 +25,25 @@ use state::State;
 pub(crate) struct Subscriber {
     caller: Caller,
     node: Option<String>,
+    /// The Gateway, `namespace/name`, that it is a proxy of; none for node proxies.
+    gateway: Option<Str>,
     states: [Option<State>; ResourceType::ALL.len()],
+    /// First requests that have to wait for something else.
+    early: Vec<DeltaDiscoveryRequest>,
     pushes: u64,
 }
+
+/// The order in which new states are told: policies before what refers to them, for proxies of Istio pass over
+/// references to policies that they do not know, and destinations before what leads to them.
+const ORDER: [ResourceType; ResourceType::ALL.len()] = [
+    ResourceType::Authorization,
+    ResourceType::Address,
+    ResourceType::WorkloadLabels,
+    ResourceType::TrafficPolicy,
+    ResourceType::RequestPolicy,
+    ResourceType::Route,
+    ResourceType::Listener,
+];
 
 /// A response to send.
 #[derive(Debug)]
@@ -68,13 +85,26 @@ pub(crate) enum Refusal {
     /// The client says that it has a service account other than its token's.
     #[error("the node's service account is not that of its token")]
     OtherServiceAccount,
+    /// The client says that it is a proxy of a Gateway that is not there.
+    #[error("there is no such Gateway in the namespace of the token")]
+    UnknownGateway,
+    /// The client says that it is a proxy of a Gateway whose proxies have another service account.
+    #[error("proxies of this Gateway have a service account other than that of the token")]
+    OtherGateway,
 }
 
 // === impl Subscriber ===
 
 impl Subscriber {
     pub(crate) fn new(caller: Caller) -> Self {
-        Self { caller, node: None, states: Default::default(), pushes: 0 }
+        Self {
+            caller,
+            node: None,
+            gateway: None,
+            states: Default::default(),
+            early: Vec::new(),
+            pushes: 0,
+        }
     }
 
     /// The id the client gave itself.
@@ -90,41 +120,32 @@ impl Subscriber {
     ) -> Result<Reaction, Refusal> {
         if self.node.is_none() {
             self.node = Some(identify(&request, &self.caller)?);
+            self.gateway = gateway(&request, &self.caller, &published.snapshot)?;
         }
         // Types that are not served are not answered.
         let Some(kind) = ResourceType::from_url(&request.type_url) else {
             return Ok(Reaction::default());
         };
         let mut reaction = Reaction::default();
-        let slot = &mut self.states[kind as usize];
-        let push = match slot {
-            None => {
-                let (state, push) = State::first(kind, request, published);
-                *slot = Some(state);
-                Some(push)
-            }
+        match &mut self.states[kind as usize] {
+            None => self.early(request),
             Some(state) => {
                 if state.answered(&request.response_nonce) {
                     reaction.refused = request.error_detail.as_ref().map(|e| one_line(&e.message));
                 }
                 state.resubscribe(&request);
-                state.push(kind, published)
             }
-        };
-        reaction.push = match push {
-            Some(push) => Some(self.number(push)),
-            None => self.urgent(published),
-        };
+        }
+        let after = std::iter::once(kind).chain(guarded::CHAIN);
+        let push = after.into_iter().find_map(|kind| self.next(kind, published));
+        reaction.push = push.or_else(|| self.urgent(published));
         Ok(reaction)
     }
 
-    /// Takes a new state in. Policies go first: proxies of Istio pass over references to policies that they do not know.
+    /// Takes a new state in.
     pub(crate) fn published(&mut self, published: &Published) -> Vec<Push> {
-        let pushes: Vec<Push> = [ResourceType::Authorization, ResourceType::Address]
-            .into_iter()
-            .filter_map(|kind| self.states[kind as usize].as_mut()?.push(kind, published))
-            .collect();
-        let mut pushes: Vec<Push> = pushes.into_iter().map(|push| self.number(push)).collect();
+        let order = ORDER.into_iter().chain([ResourceType::RequestPolicy]);
+        let mut pushes: Vec<Push> = order.filter_map(|kind| self.next(kind, published)).collect();
         pushes.extend(self.urgent(published));
         pushes
     }
@@ -170,6 +191,8 @@ impl Refusal {
             Self::NoNode => "no_node",
             Self::OtherNamespace => "namespace",
             Self::OtherServiceAccount => "service_account",
+            Self::UnknownGateway => "no_gateway",
+            Self::OtherGateway => "gateway",
         }
     }
 }
@@ -177,13 +200,7 @@ impl Refusal {
 /// Who the client is. Its token has proved who it may be.
 fn identify(request: &DeltaDiscoveryRequest, caller: &Caller) -> Result<String, Refusal> {
     let node = request.node.as_ref().filter(|node| !node.id.is_empty()).ok_or(Refusal::NoNode)?;
-    let metadata = |name: &str| {
-        let value = node.metadata.as_ref()?.fields.get(name)?.kind.as_ref()?;
-        match value {
-            Kind::StringValue(text) if !text.is_empty() => Some(text.as_str()),
-            _ => None,
-        }
-    };
+    let metadata = |name: &str| metadata(request, name);
     // type~ip~pod.namespace~domain
     let of_id = || node.id.split('~').nth(2).and_then(|pod| pod.rsplit_once('.')).map(|(_, ns)| ns);
     if metadata("NAMESPACE").or_else(of_id) != Some(&*caller.namespace) {
@@ -193,6 +210,29 @@ fn identify(request: &DeltaDiscoveryRequest, caller: &Caller) -> Result<String, 
         return Err(Refusal::OtherServiceAccount);
     }
     Ok(one_line(&node.id))
+}
+
+/// The Gateway that the client says it is a proxy of. Node proxies say nothing of the kind.
+fn gateway(
+    request: &DeltaDiscoveryRequest,
+    caller: &Caller,
+    snapshot: &Snapshot,
+) -> Result<Option<Str>, Refusal> {
+    let Some(name) = metadata(request, "GATEWAY") else { return Ok(None) };
+    let gateway: Str = format!("{}/{name}", caller.namespace).into();
+    match snapshot.account(&gateway) {
+        None => Err(Refusal::UnknownGateway),
+        Some(account) if *account != caller.service_account => Err(Refusal::OtherGateway),
+        Some(_) => Ok(Some(gateway)),
+    }
+}
+
+fn metadata<'a>(request: &'a DeltaDiscoveryRequest, name: &str) -> Option<&'a str> {
+    let fields = &request.node.as_ref()?.metadata.as_ref()?.fields;
+    match fields.get(name)?.kind.as_ref()? {
+        Kind::StringValue(text) if !text.is_empty() => Some(text),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -113,10 +113,7 @@ enum Recognised {
 fn recognise(api_version: &str, kind: &str) -> Recognised {
     let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
     let versioned = !api_version.is_empty();
-    if let Some(kind) = Kind::ALL
-        .into_iter()
-        .find(|known| versioned && known.as_str() == kind && known.group() == group)
-    {
+    if let Some(kind) = Kind::named(group, kind).filter(|_| versioned) {
         return Recognised::Kind(kind);
     }
     if kinds::is_known_and_unused(group, kind) && versioned {

@@ -7,87 +7,112 @@ pub enum Kind {
     AuthorizationPolicy,
     EndpointSlice,
     Gateway,
+    GatewayClass,
+    GrpcRoute,
+    HttpRoute,
     Namespace,
     Node,
     PeerAuthentication,
     Pod,
+    ReferenceGrant,
+    Secret,
     Service,
     ServiceEntry,
+    TcpRoute,
+    TlsRoute,
     WorkloadEntry,
 }
+
+/// What a kind is called.
+struct Names {
+    kind: &'static str,
+    group: &'static str,
+    plural: &'static str,
+    versions: &'static [&'static str],
+}
+
+const CORE: &str = "";
+const GATEWAY: &str = "gateway.networking.k8s.io";
+const NETWORKING: &str = "networking.istio.io";
+const SECURITY: &str = "security.istio.io";
+
+const STABLE: &[&str] = &["v1"];
+const BETA: &[&str] = &["v1", "v1beta1"];
+const ALPHA: &[&str] = &["v1", "v1alpha3", "v1alpha2"];
 
 // === impl Kind ===
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 17] = [
         Self::AuthorizationPolicy,
         Self::EndpointSlice,
         Self::Gateway,
+        Self::GatewayClass,
+        Self::GrpcRoute,
+        Self::HttpRoute,
         Self::Namespace,
         Self::Node,
         Self::PeerAuthentication,
         Self::Pod,
+        Self::ReferenceGrant,
+        Self::Secret,
         Self::Service,
         Self::ServiceEntry,
+        Self::TcpRoute,
+        Self::TlsRoute,
         Self::WorkloadEntry,
     ];
 
+    /// The routes of the Gateway API.
+    pub const ROUTES: [Self; 4] =
+        [Self::GrpcRoute, Self::HttpRoute, Self::TcpRoute, Self::TlsRoute];
+
+    const fn names(self) -> Names {
+        let (kind, group, plural, versions) = match self {
+            Self::AuthorizationPolicy => {
+                ("AuthorizationPolicy", SECURITY, "authorizationpolicies", BETA)
+            }
+            Self::EndpointSlice => ("EndpointSlice", "discovery.k8s.io", "endpointslices", STABLE),
+            Self::Gateway => ("Gateway", GATEWAY, "gateways", BETA),
+            Self::GatewayClass => ("GatewayClass", GATEWAY, "gatewayclasses", BETA),
+            Self::GrpcRoute => ("GRPCRoute", GATEWAY, "grpcroutes", STABLE),
+            Self::HttpRoute => ("HTTPRoute", GATEWAY, "httproutes", BETA),
+            Self::Namespace => ("Namespace", CORE, "namespaces", STABLE),
+            Self::Node => ("Node", CORE, "nodes", STABLE),
+            Self::PeerAuthentication => {
+                ("PeerAuthentication", SECURITY, "peerauthentications", BETA)
+            }
+            Self::Pod => ("Pod", CORE, "pods", STABLE),
+            Self::ReferenceGrant => ("ReferenceGrant", GATEWAY, "referencegrants", BETA),
+            Self::Secret => ("Secret", CORE, "secrets", STABLE),
+            Self::Service => ("Service", CORE, "services", STABLE),
+            Self::ServiceEntry => ("ServiceEntry", NETWORKING, "serviceentries", BETA),
+            Self::TcpRoute => ("TCPRoute", GATEWAY, "tcproutes", ALPHA),
+            Self::TlsRoute => ("TLSRoute", GATEWAY, "tlsroutes", ALPHA),
+            Self::WorkloadEntry => ("WorkloadEntry", NETWORKING, "workloadentries", BETA),
+        };
+        Names { kind, group, plural, versions }
+    }
+
     /// The kind as it is written in an object.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::AuthorizationPolicy => "AuthorizationPolicy",
-            Self::EndpointSlice => "EndpointSlice",
-            Self::Gateway => "Gateway",
-            Self::Namespace => "Namespace",
-            Self::Node => "Node",
-            Self::PeerAuthentication => "PeerAuthentication",
-            Self::Pod => "Pod",
-            Self::Service => "Service",
-            Self::ServiceEntry => "ServiceEntry",
-            Self::WorkloadEntry => "WorkloadEntry",
-        }
+        self.names().kind
     }
 
     /// The API group; empty for the core.
     pub fn group(self) -> &'static str {
-        match self {
-            Self::Namespace | Self::Node | Self::Pod | Self::Service => "",
-            Self::EndpointSlice => "discovery.k8s.io",
-            Self::Gateway => "gateway.networking.k8s.io",
-            Self::AuthorizationPolicy | Self::PeerAuthentication => "security.istio.io",
-            Self::ServiceEntry | Self::WorkloadEntry => "networking.istio.io",
-        }
+        self.names().group
     }
 
     /// The name of the kind in paths of the Kubernetes API and in RBAC rules.
     pub fn plural(self) -> &'static str {
-        match self {
-            Self::AuthorizationPolicy => "authorizationpolicies",
-            Self::EndpointSlice => "endpointslices",
-            Self::Gateway => "gateways",
-            Self::Namespace => "namespaces",
-            Self::Node => "nodes",
-            Self::PeerAuthentication => "peerauthentications",
-            Self::Pod => "pods",
-            Self::Service => "services",
-            Self::ServiceEntry => "serviceentries",
-            Self::WorkloadEntry => "workloadentries",
-        }
+        self.names().plural
     }
 
     /// The versions to ask the Kubernetes API for, the best first: the fields that are read are the same in all.
     pub fn versions(self) -> &'static [&'static str] {
-        match self {
-            Self::Namespace | Self::Node | Self::Pod | Self::Service | Self::EndpointSlice => {
-                &["v1"]
-            }
-            Self::AuthorizationPolicy
-            | Self::Gateway
-            | Self::PeerAuthentication
-            | Self::ServiceEntry
-            | Self::WorkloadEntry => &["v1", "v1beta1"],
-        }
+        self.names().versions
     }
 
     /// Whether what is wrong with an object is said in its status.
@@ -95,16 +120,67 @@ impl Kind {
         match self {
             Self::AuthorizationPolicy
             | Self::Gateway
+            | Self::GrpcRoute
+            | Self::HttpRoute
             | Self::PeerAuthentication
             | Self::Service
             | Self::ServiceEntry
+            | Self::TcpRoute
+            | Self::TlsRoute
             | Self::WorkloadEntry => true,
-            Self::EndpointSlice | Self::Namespace | Self::Node | Self::Pod => false,
+            Self::EndpointSlice
+            | Self::GatewayClass
+            | Self::Namespace
+            | Self::Node
+            | Self::Pod
+            | Self::ReferenceGrant
+            | Self::Secret => false,
         }
+    }
+
+    /// Whether controllers share a list in the status of an object, which each has to replace as a whole.
+    pub fn shares_status(self) -> bool {
+        Self::ROUTES.contains(&self)
     }
 
     /// Whether objects of the kind live in namespaces.
     pub fn is_namespaced(self) -> bool {
-        !matches!(self, Self::Namespace | Self::Node)
+        !matches!(self, Self::GatewayClass | Self::Namespace | Self::Node)
+    }
+
+    /// Whether the mesh does with what it knows where objects of the kind may not be read: they only add to it.
+    pub fn is_dispensable(self) -> bool {
+        match self {
+            Self::AuthorizationPolicy
+            | Self::EndpointSlice
+            | Self::Namespace
+            | Self::Node
+            | Self::PeerAuthentication
+            | Self::Pod
+            | Self::Service => false,
+            Self::Gateway
+            | Self::GatewayClass
+            | Self::GrpcRoute
+            | Self::HttpRoute
+            | Self::ReferenceGrant
+            | Self::Secret
+            | Self::ServiceEntry
+            | Self::TcpRoute
+            | Self::TlsRoute
+            | Self::WorkloadEntry => true,
+        }
+    }
+
+    /// What of the kind is asked for, as a field selector.
+    pub fn selected(self) -> Option<&'static str> {
+        match self {
+            Self::Secret => Some("type=kubernetes.io/tls"),
+            _ => None,
+        }
+    }
+
+    /// The kind that other objects call so.
+    pub fn named(group: &str, kind: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == kind && known.group() == group)
     }
 }

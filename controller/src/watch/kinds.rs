@@ -1,8 +1,10 @@
 //! One file per kind: what is read of an object and what is checked.
 
 mod authorization_policy;
+mod duration;
 mod endpoint_slice;
 mod gateway;
+mod gateway_class;
 mod meta;
 mod namespace;
 mod network;
@@ -10,6 +12,10 @@ mod node;
 mod peer_authentication;
 mod pod;
 mod ports;
+mod reference_grant;
+mod regex;
+mod route;
+mod secret;
 mod service;
 mod service_entry;
 mod unused;
@@ -27,11 +33,15 @@ pub use authorization_policy::{
     AuthorizationPolicy, Condition, Enforcement, Operation, PolicyAction, Rule, Source, Target,
 };
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
-pub use gateway::{AllowedRoutes, Gateway, GatewayAddress, Listener};
+pub use gateway::{AllowedRoutes, Gateway, GatewayAddress, Listener, ListenerTls};
+pub use gateway_class::GatewayClass;
 pub use namespace::Namespace;
 pub use node::Node;
 pub use peer_authentication::{MtlsMode, PeerAuthentication};
 pub use pod::{Phase, Pod};
+pub use reference_grant::{Granted, Grantee, ReferenceGrant};
+pub use route::{BackendRef, Edit, Match, ParentRef, Rank, Route, RouteBackend, RouteRule};
+pub use secret::Secret;
 pub use service::{Service, ServicePort, TargetPort};
 pub use service_entry::{EntryAddress, EntryPort, Resolution, ServiceEntry};
 pub(crate) use unused::is_known_and_unused;
@@ -65,7 +75,7 @@ pub(super) fn trim(kind: Kind, value: Value, mut problems: Vec<Problem>) -> Trim
     };
     let key = Key { kind, namespace: meta.namespace.clone(), name: meta.name.clone() };
     match object(kind, meta, value, &mut problems) {
-        Ok(object) => Trimmed { key, object: Some(object), problems },
+        Ok(object) => Trimmed { key, object, problems },
         Err(problem) => {
             problems.push(problem);
             Trimmed { key, object: None, problems }
@@ -83,8 +93,8 @@ fn object(
     meta: Meta,
     value: Value,
     problems: &mut Vec<Problem>,
-) -> Result<Object, Problem> {
-    Ok(match kind {
+) -> Result<Option<Object>, Problem> {
+    Ok(Some(match kind {
         Kind::AuthorizationPolicy => Object::AuthorizationPolicy(Arc::new(
             authorization_policy::trim(meta, &value, problems),
         )),
@@ -93,13 +103,21 @@ fn object(
         }
         Kind::EndpointSlice => Object::EndpointSlice(Arc::new(endpoint_slice::trim(meta, value)?)),
         Kind::Gateway => Object::Gateway(Arc::new(gateway::trim(meta, &value)?)),
+        Kind::GatewayClass => Object::GatewayClass(Arc::new(gateway_class::trim(meta, &value)?)),
+        Kind::GrpcRoute | Kind::HttpRoute | Kind::TcpRoute | Kind::TlsRoute => {
+            Object::Route(Arc::new(route::trim(kind, meta, &value, problems)?))
+        }
+        Kind::ReferenceGrant => {
+            Object::ReferenceGrant(Arc::new(reference_grant::trim(meta, &value)?))
+        }
         Kind::Namespace => Object::Namespace(Arc::new(Namespace { meta })),
         Kind::Node => Object::Node(Arc::new(node::trim(meta))),
         Kind::Pod => Object::Pod(Arc::new(pod::trim(meta, value)?)),
         Kind::Service => Object::Service(Arc::new(service::trim(meta, value)?)),
         Kind::ServiceEntry => Object::ServiceEntry(Arc::new(service_entry::trim(meta, &value)?)),
+        Kind::Secret => return Ok(secret::trim(meta, value)?.map(Arc::new).map(Object::Secret)),
         Kind::WorkloadEntry => Object::WorkloadEntry(Arc::new(workload_entry::trim(meta, &value)?)),
-    })
+    }))
 }
 
 /// `value` as a `T`; the problem names the field.
@@ -111,6 +129,44 @@ fn typed<'de, T: Deserialize<'de>>(
         let field = if field == "." { String::new() } else { field };
         Problem::new(field, error.into_inner())
     })
+}
+
+/// The part of `value` under `field` as a `T`. Fields that `T` does not know are added to `problems`, one line for each.
+fn part_of<T: DeserializeOwned>(
+    value: &Value,
+    field: &str,
+    problems: &mut Vec<Problem>,
+) -> Result<T, Problem> {
+    let nothing = Value::Object(serde_json::Map::new());
+    let part = value.get(field).filter(|part| !part.is_null()).unwrap_or(&nothing);
+    let mut unread = Vec::new();
+    let mut note = |path: serde_ignored::Path<'_>| {
+        if unread.len() < MAX_UNREAD {
+            unread.push(Problem::remark(written(&path), "is not known here and means nothing"));
+        }
+    };
+    let read = typed(serde_ignored::Deserializer::new(part, &mut note));
+    problems.extend(unread.into_iter().map(|problem| problem.within(field)));
+    read.map_err(|problem: Problem| problem.within(field))
+}
+
+/// No more fields than this are named that an object has and nobody reads.
+const MAX_UNREAD: usize = 16;
+
+/// A path as problems write it.
+fn written(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", written(parent)),
+        Path::Map { parent, key } => {
+            let parent = written(parent);
+            if parent.is_empty() { key.clone() } else { format!("{parent}.{key}") }
+        }
+        Path::Some { parent }
+        | Path::NewtypeStruct { parent }
+        | Path::NewtypeVariant { parent } => written(parent),
+    }
 }
 
 /// The part of `value` under `field` as a `T`; an absent part reads as an empty mapping.

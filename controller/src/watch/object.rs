@@ -9,8 +9,8 @@ use serde::{Serialize, Serializer};
 
 use super::Kind;
 use super::kinds::{
-    AuthorizationPolicy, EndpointSlice, Gateway, Namespace, Node, PeerAuthentication, Pod, Service,
-    ServiceEntry, WorkloadEntry,
+    AuthorizationPolicy, EndpointSlice, Gateway, GatewayClass, Namespace, Node, PeerAuthentication,
+    Pod, ReferenceGrant, Route, Secret, Service, ServiceEntry, WorkloadEntry,
 };
 
 /// What an object is found by.
@@ -52,10 +52,15 @@ pub enum Object {
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
     EndpointSlice(Arc<EndpointSlice>),
     Gateway(Arc<Gateway>),
+    GatewayClass(Arc<GatewayClass>),
     Namespace(Arc<Namespace>),
     Node(Arc<Node>),
     PeerAuthentication(Arc<PeerAuthentication>),
     Pod(Arc<Pod>),
+    ReferenceGrant(Arc<ReferenceGrant>),
+    /// An HTTPRoute, a GRPCRoute, a TLSRoute or a TCPRoute.
+    Route(Arc<Route>),
+    Secret(Arc<Secret>),
     Service(Arc<Service>),
     ServiceEntry(Arc<ServiceEntry>),
     WorkloadEntry(Arc<WorkloadEntry>),
@@ -135,10 +140,14 @@ impl Object {
             Self::AuthorizationPolicy(o) => &o.meta,
             Self::EndpointSlice(o) => &o.meta,
             Self::Gateway(o) => &o.meta,
+            Self::GatewayClass(o) => &o.meta,
             Self::Namespace(o) => &o.meta,
             Self::Node(o) => &o.meta,
             Self::PeerAuthentication(o) => &o.meta,
             Self::Pod(o) => &o.meta,
+            Self::ReferenceGrant(o) => &o.meta,
+            Self::Route(o) => &o.meta,
+            Self::Secret(o) => &o.meta,
             Self::Service(o) => &o.meta,
             Self::ServiceEntry(o) => &o.meta,
             Self::WorkloadEntry(o) => &o.meta,
@@ -151,10 +160,14 @@ impl Object {
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Gateway(_) => Kind::Gateway,
+            Self::GatewayClass(_) => Kind::GatewayClass,
             Self::Namespace(_) => Kind::Namespace,
             Self::Node(_) => Kind::Node,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::Pod(_) => Kind::Pod,
+            Self::ReferenceGrant(_) => Kind::ReferenceGrant,
+            Self::Route(route) => route.kind,
+            Self::Secret(_) => Kind::Secret,
             Self::Service(_) => Kind::Service,
             Self::ServiceEntry(_) => Kind::ServiceEntry,
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,

@@ -9,6 +9,8 @@ pub struct Problem {
     pub field: String,
     /// What is wrong, and what to do about it.
     pub message: String,
+    /// Whether the object is used in spite of it.
+    pub remark: bool,
 }
 
 /// Files are hostile: no more than this many bytes of one get into a message.
@@ -19,7 +21,13 @@ const MAX_MESSAGE: usize = 400;
 impl Problem {
     /// `message` about `field`. Both are cut to a readable length and lose their control characters.
     pub fn new(field: impl AsRef<str>, message: impl fmt::Display) -> Self {
-        Self { field: one_line(field.as_ref()), message: one_line(&message.to_string()) }
+        let message = one_line(&message.to_string());
+        Self { field: one_line(field.as_ref()), message, remark: false }
+    }
+
+    /// `message` about a `field` without which the object is used.
+    pub fn remark(field: impl AsRef<str>, message: impl fmt::Display) -> Self {
+        Self { remark: true, ..Self::new(field, message) }
     }
 
     /// Adds to the last of `problems` what follows from them all, so that it is one line; there is one at least.

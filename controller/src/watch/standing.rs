@@ -3,13 +3,15 @@
 use ambit_model::Str;
 use serde_json::{Value, json};
 
-use super::Problem;
+use super::{Entries, Held, Kind, Problem};
 
-/// The conditions that the controller writes. (protocol.md 10.3; the first is Ambit's own.)
+/// The conditions that the controller writes. (protocol.md 10.3; `InForce` is Ambit's own.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum ConditionType {
+    InForce,
     Accepted,
+    Programmed,
     WaypointBound,
     WaypointMissing,
     ZtunnelAccepted,
@@ -41,21 +43,34 @@ pub struct Present {
 }
 
 /// How an object stands. One that is gone, or that has nothing of all this, stands like the default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Standing {
     /// Counts changes of its spec; absent where the API server does not count them.
     pub generation: Option<i64>,
     /// The conditions that it has.
     pub present: Vec<Present>,
+    /// The entries that it has.
+    pub held: Held,
     /// What was found wrong when it was read.
     pub problems: Vec<Problem>,
+}
+
+/// What an object's status should say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wanted {
+    /// Conditions of the object as a whole.
+    pub conditions: Vec<Condition>,
+    /// Entries; absent where the status is none of the controller's business.
+    pub entries: Option<Entries>,
 }
 
 // === impl ConditionType ===
 
 impl ConditionType {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
+        Self::InForce,
         Self::Accepted,
+        Self::Programmed,
         Self::WaypointBound,
         Self::WaypointMissing,
         Self::ZtunnelAccepted,
@@ -65,12 +80,19 @@ impl ConditionType {
     /// The type as it is written in a status.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Accepted => "ambit.dev/Accepted",
+            Self::InForce => "ambit.dev/Accepted",
+            Self::Accepted => "Accepted",
+            Self::Programmed => "Programmed",
             Self::WaypointBound => "istio.io/WaypointBound",
             Self::WaypointMissing => "istio.io/WaypointMissing",
             Self::ZtunnelAccepted => "ZtunnelAccepted",
             Self::WaypointAccepted => "WaypointAccepted",
         }
+    }
+
+    /// Whether other controllers write conditions of this type as well.
+    pub(crate) fn is_shared(self) -> bool {
+        matches!(self, Self::Accepted | Self::Programmed)
     }
 }
 
@@ -115,12 +137,12 @@ impl Present {
 
 impl Standing {
     /// What the API server has of an object.
-    pub(super) fn read(value: &Value) -> Self {
+    pub(super) fn read(kind: Kind, value: &Value) -> Self {
         let list = value.pointer("/status/conditions").and_then(Value::as_array);
         let mut present: Vec<_> = list.into_iter().flatten().filter_map(Present::read).collect();
         present.sort_by_key(|p| p.condition.kind);
         let generation = value.pointer("/metadata/generation").and_then(Value::as_i64);
-        Self { generation, present, problems: Vec::new() }
+        Self { generation, present, held: Held::read(kind, value), problems: Vec::new() }
     }
 }
 
@@ -145,10 +167,10 @@ mod tests {
                 ]},
             });
             let expected =
-                Standing { generation: Some(4), present: vec![present], problems: Vec::new() };
-            assert_eq!(Standing::read(&object), expected);
+                Standing { generation: Some(4), present: vec![present], ..Standing::default() };
+            assert_eq!(Standing::read(Kind::Service, &object), expected);
         }
         let strange = json!({"metadata": [], "status": {"conditions": "none"}});
-        assert_eq!(Standing::read(&strange), Standing::default());
+        assert_eq!(Standing::read(Kind::Service, &strange), Standing::default());
     }
 }

@@ -156,7 +156,7 @@ fn resource_of(object: &Value) -> String {
     let (version, kind) = (text("apiVersion"), text("kind").to_lowercase());
     let plural = match kind.strip_suffix('y') {
         Some(stem) if !kind.ends_with("way") => format!("{stem}ies"),
-        _ if kind.ends_with("class") => format!("{kind}es"),
+        _ if kind.ends_with("ss") => format!("{kind}es"),
         _ => format!("{kind}s"),
     };
     let group = if version.contains('/') { "apis" } else { "api" };

@@ -4,6 +4,7 @@ mod bad_input;
 mod callers;
 mod deployments;
 mod objects;
+mod route_statuses;
 mod same;
 mod scale;
 mod statuses;

@@ -6,21 +6,28 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use crate::cluster::FIELD_MANAGER;
-use crate::watch::{Condition, ConditionType, Key, Kind, Present, Problem, Standing};
+use ambit_model::Str;
+use serde_json::{Map, Value};
+
+use crate::watch::{ConditionType, Key, Kind, Present, Problem, Standing, Wanted};
 
 /// What is wanted and what is there.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     standings: BTreeMap<Key, Standing>,
     /// What objects should say that do not say it.
-    pending: BTreeMap<Key, Vec<Condition>>,
+    pending: BTreeMap<Key, Wanted>,
 }
 
-/// The conditions that one field manager should own in an object's status.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What one field manager should own in an object's status.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Write {
     pub(super) manager: &'static str,
     pub(super) conditions: Vec<Present>,
+    /// Fields besides the conditions.
+    pub(super) fields: Map<String, Value>,
+    /// The version of the object that the fields are for, where they hold entries of others too.
+    pub(super) version: Option<Str>,
 }
 
 // === impl Ledger ===
@@ -41,7 +48,7 @@ impl Ledger {
     }
 
     /// What the object should say from now on.
-    pub(super) fn want(&mut self, key: &Key, wanted: Vec<Condition>) {
+    pub(super) fn want(&mut self, key: &Key, wanted: Wanted) {
         let nothing = Standing::default();
         let standing = self.standings.get(key).unwrap_or(&nothing);
         if is_so(standing, &wanted) {
@@ -72,6 +79,7 @@ impl Ledger {
         standing.present.retain(|p| manager(key.kind, p.condition.kind) != write.manager);
         standing.present.extend(write.conditions.iter().cloned());
         standing.present.sort_by_key(|p| p.condition.kind);
+        standing.held.written(&write.fields);
         self.stand(key, standing);
         if let Some(wanted) = self.pending.remove(key) {
             self.want(key, wanted);
@@ -90,28 +98,44 @@ impl Ledger {
 }
 
 /// Whether the object says just what is wanted, of its present generation.
-fn is_so(standing: &Standing, wanted: &[Condition]) -> bool {
-    let Standing { generation, present, .. } = standing;
-    present.len() == wanted.len()
-        && wanted.iter().all(|condition| {
+fn is_so(standing: &Standing, wanted: &Wanted) -> bool {
+    let Standing { generation, present, held, .. } = standing;
+    let Wanted { conditions, entries } = wanted;
+    let asked_for = |kind| conditions.iter().any(|c| c.kind == kind);
+    present.iter().all(|p| p.condition.kind.is_shared() || asked_for(p.condition.kind))
+        && conditions.iter().all(|condition| {
             present.iter().any(|p| p.condition == *condition && p.observed == *generation)
         })
+        && entries.as_ref().is_none_or(|entries| entries.are_in(held, *generation))
 }
 
 /// What makes the object say what is wanted: for each field manager that has something to change, all that it should
 /// own. Those that only take away come first, for some CRDs keep conditions as one list that the last writer owns.
-fn writes(kind: Kind, standing: &Standing, wanted: &[Condition], now: &str) -> Vec<Write> {
+fn writes(kind: Kind, standing: &Standing, wanted: &Wanted, now: &str) -> Vec<Write> {
+    let Standing { generation, present, held, .. } = standing;
     let of = |manager: &'static str| {
         let own = |kind_of: ConditionType| self::manager(kind, kind_of) == manager;
-        let wanted: Vec<_> = wanted.iter().filter(|c| own(c.kind)).cloned().collect();
-        let present = standing.present.iter().filter(|p| own(p.condition.kind)).cloned();
-        let own = Standing { present: present.collect(), problems: Vec::new(), ..*standing };
-        let conditions = wanted.iter().map(|condition| Present {
+        let conditions = wanted.conditions.iter().filter(|c| own(c.kind)).cloned().collect();
+        let wanted = Wanted { conditions, entries: wanted.entries.clone() };
+        let present = present.iter().filter(|p| own(p.condition.kind)).cloned().collect();
+        let own = Standing {
+            present,
+            held: held.clone(),
+            generation: *generation,
+            ..Standing::default()
+        };
+        let conditions = wanted.conditions.iter().map(|condition| Present {
             condition: condition.clone(),
-            observed: standing.generation,
+            observed: *generation,
             since: since(&own, condition).unwrap_or(now).into(),
         });
-        (!is_so(&own, &wanted)).then(|| Write { manager, conditions: conditions.collect() })
+        let fields = wanted.entries.as_ref().map(|e| e.to_json(held, *generation, now));
+        (!is_so(&own, &wanted)).then(|| Write {
+            manager,
+            conditions: conditions.collect(),
+            fields: fields.unwrap_or_default(),
+            version: held.version().cloned(),
+        })
     };
     let mut writes: Vec<Write> = managers(kind).iter().filter_map(|manager| of(manager)).collect();
     writes.sort_by_key(|write| !write.conditions.is_empty());
@@ -119,7 +143,7 @@ fn writes(kind: Kind, standing: &Standing, wanted: &[Condition], now: &str) -> V
 }
 
 /// Since when the condition has had the status that it has.
-fn since<'a>(standing: &'a Standing, condition: &Condition) -> Option<&'a str> {
+fn since<'a>(standing: &'a Standing, condition: &crate::watch::Condition) -> Option<&'a str> {
     let same =
         |p: &&Present| (p.condition.kind, p.condition.status) == (condition.kind, condition.status);
     standing.present.iter().find(same).map(|p| &*p.since).filter(|since| !since.is_empty())

@@ -13,7 +13,9 @@ pub(super) enum Failure {
     Forbidden(String),
     /// The API server does not take this content; it would not take it a second time.
     Refused(String),
-    /// The API server cannot be reached, is busy, or the object has just changed.
+    /// The object has changed meanwhile; the watch tells how.
+    Changed,
+    /// The API server cannot be reached or is busy.
     Unreachable(String),
 }
 
@@ -26,6 +28,7 @@ impl Failure {
         match status.code {
             404 if named => Self::Gone,
             404 => Self::NotServed,
+            409 => Self::Changed,
             403 => Self::Forbidden(status.message.clone()),
             400 | 405 | 415 | 422 => Self::Refused(api_error(error)),
             _ => Self::Unreachable(api_error(error)),
@@ -39,6 +42,7 @@ impl Failure {
             Self::NotServed => "not_served",
             Self::Forbidden(_) => "forbidden",
             Self::Refused(_) => "refused",
+            Self::Changed => "changed",
             Self::Unreachable(_) => "unreachable",
         }
     }
@@ -49,6 +53,7 @@ impl Failure {
         let what = format!("{}: statuses cannot be written", kind.as_str());
         match self {
             Self::Gone => format!("{what}: the object is gone"),
+            Self::Changed => format!("{what}: the object has changed"),
             Self::NotServed => format!(
                 "{what}: the cluster serves no status of {plural}; add subresources: {{status: {{}}}} to each version of the CRD"
             ),
@@ -81,7 +86,7 @@ mod tests {
             (404, "", "not_served"),
             (403, "p", "forbidden"),
             (422, "p", "refused"),
-            (409, "p", "unreachable"),
+            (409, "p", "changed"),
             (429, "", "unreachable"),
             (503, "", "unreachable"),
         ];

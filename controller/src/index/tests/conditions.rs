@@ -245,6 +245,6 @@ spec: {hosts: [web.shop.svc.cluster.local, y.example], ports: [{number: 80, name
         lines[0].starts_with("ambit.dev/Accepted false PartiallyInvalid: spec.hosts[0]"),
         "{lines:?}"
     );
-    let condition = ConditionType::Accepted.as_str();
+    let condition = ConditionType::InForce.as_str();
     assert!(lines.len() == 1 && lines[0].starts_with(condition));
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Objects that depend on each other in every way there is, each in a few variants.
-const OBJECTS: [(&str, &[&str]); 16] = [
+const OBJECTS: [(&str, &[&str]); 24] = [
     (
         "ns",
         &[
@@ -55,7 +55,7 @@ const OBJECTS: [(&str, &[&str]); 16] = [
         "svc-2",
         &[
             "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: other, creationTimestamp: '2026-01-01T00:00:00Z'}\nspec: {clusterIP: 10.1.0.1}",
-            "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: other}\nspec: {clusterIP: 10.1.0.2}",
+            "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: other}\nspec: {clusterIP: 10.1.0.2, ports: [{name: tcp, port: 80}]}",
         ],
     ),
     (
@@ -123,6 +123,60 @@ const OBJECTS: [(&str, &[&str]); 16] = [
             "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p, namespace: shop}\nspec: {selector: {matchLabels: {app: web}}, portLevelMtls: {80: {mode: STRICT}}}",
         ],
     ),
+    (
+        "route",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: shop}\nspec: {parentRefs: [{group: '', kind: Service, name: web}], rules: [{backendRefs: [{name: web, port: 80}, {name: a, namespace: other, port: 80}]}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: shop}\nspec: {parentRefs: [{group: networking.istio.io, kind: ServiceEntry, name: e}], rules: [{backendRefs: [{group: networking.istio.io, kind: Hostname, name: x.example, port: 80}]}]}",
+        ],
+    ),
+    (
+        "route-2",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: s, namespace: other}\nspec: {parentRefs: [{group: '', kind: Service, name: web, namespace: shop, port: 80}], rules: [{backendRefs: [{name: web, port: 80, namespace: shop}]}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: s, namespace: shop}\nspec: {parentRefs: [{group: '', kind: Service, name: web}], rules: [{backendRefs: [{group: networking.istio.io, kind: ServiceEntry, name: f, port: 80}]}]}",
+        ],
+    ),
+    (
+        "tcp-route",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: TCPRoute\nmetadata: {name: r, namespace: shop}\nspec: {parentRefs: [{group: '', kind: Service, name: web, port: 81}], rules: [{backendRefs: [{name: web, port: 80}]}]}",
+        ],
+    ),
+    (
+        "front",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: web, namespace: shop}\nspec: {gatewayClassName: ambit, listeners: [{name: a, port: 80, protocol: HTTP, hostname: '*.example', allowedRoutes: {namespaces: {from: All}}}, {name: b, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: c, namespace: other}]}}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: web, namespace: shop}\nspec: {gatewayClassName: mine, listeners: [{name: a, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: Selector, selector: {matchLabels: {istio.io/use-waypoint: wp}}}}}]}",
+        ],
+    ),
+    (
+        "class",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: mine}\nspec: {controllerName: ambit.dev/gateway-controller}",
+        ],
+    ),
+    (
+        "front-route",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: t, namespace: shop}\nspec: {hostnames: [a.example], parentRefs: [{name: web}], rules: [{backendRefs: [{name: web, port: 80}]}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: t, namespace: other}\nspec: {parentRefs: [{name: web, namespace: shop, sectionName: a}], rules: [{backendRefs: [{name: web, namespace: shop, port: 80}]}]}",
+        ],
+    ),
+    (
+        "secret",
+        &[
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: c, namespace: other}\ntype: kubernetes.io/tls\nstringData: {tls.crt: a, tls.key: b}",
+        ],
+    ),
+    (
+        "grant",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {name: g, namespace: other}\nspec: {from: [{group: gateway.networking.k8s.io, kind: Gateway, namespace: shop}], to: [{group: '', kind: Secret}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {name: g, namespace: other}\nspec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: shop}], to: [{group: '', kind: Service}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {name: g, namespace: shop}\nspec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: other}], to: [{group: '', kind: Service, name: web}]}",
+        ],
+    ),
 ];
 
 /// The files that `steps` leave behind: which variant of each object, if any.
@@ -151,7 +205,7 @@ proptest! {
         for (object, variant) in &steps {
             mesh.write(OBJECTS[*object].0, text(*object, *variant));
             for key in mesh.index.touched() {
-                told.insert(key.clone(), mesh.index.conditions(key, &[]));
+                told.insert(key.clone(), mesh.index.wanted(key, &[]));
             }
         }
         let mut fresh = Mesh::new("");
@@ -168,7 +222,7 @@ proptest! {
             }
         }
         for (key, conditions) in told {
-            prop_assert_eq!(conditions, fresh.index.conditions(&key, &[]), "{}", key);
+            prop_assert_eq!(conditions, fresh.index.wanted(&key, &[]), "{}", key);
         }
         prop_assert_eq!(mesh.problems(), fresh.problems());
         prop_assert_eq!(mesh.index.snapshot(), fresh.index.snapshot());

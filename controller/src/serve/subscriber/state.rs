@@ -29,26 +29,52 @@ pub(super) struct State {
     asked: BTreeSet<Str>,
 }
 
+/// What a subscriber may see of one type at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View<'a> {
+    pub(super) kind: ResourceType,
+    pub(super) generation: u64,
+    pub(super) resources: &'a Resources,
+    /// Whether others see the same.
+    shared: bool,
+}
+
 #[derive(Debug, PartialEq)]
 pub(super) enum Wanted {
     All,
     Named(BTreeSet<Str>),
 }
 
+// === impl View ===
+
+impl<'a> View<'a> {
+    /// What proxies of `gateway` may see, or node proxies.
+    pub(super) fn new(kind: ResourceType, gateway: Option<&Str>, published: &'a Published) -> Self {
+        let snapshot = &published.snapshot;
+        let resources = match gateway {
+            Some(gateway) => snapshot.at(gateway, kind),
+            None => snapshot.of(kind),
+        };
+        let shared = std::ptr::eq(resources, snapshot.of(kind));
+        Self { kind, generation: published.generation, resources, shared }
+    }
+
+    pub(super) fn push(&self, content: Content, removed: Vec<Str>) -> Push {
+        let (kind, generation) = (self.kind, self.generation);
+        Push { kind, generation, nonce: String::new(), content, removed }
+    }
+}
+
 // === impl State ===
 
 impl State {
     /// The first request of a stream is always answered, if only with nothing.
-    pub(super) fn first(
-        kind: ResourceType,
-        request: DeltaDiscoveryRequest,
-        published: &Published,
-    ) -> (Self, Push) {
+    pub(super) fn first(view: View<'_>, request: DeltaDiscoveryRequest) -> (Self, Push) {
         let mut wanted = Wanted::Named(BTreeSet::new());
         if request.resource_names_subscribe.is_empty() {
             wanted = Wanted::All;
         }
-        let acked = published.generation.saturating_sub(1);
+        let acked = view.generation.saturating_sub(1);
         let mut state = Self {
             wanted,
             has: Resources::default(),
@@ -59,7 +85,7 @@ impl State {
         };
         state.resubscribe(&request);
         state.asked.clear();
-        let resources = published.snapshot.of(kind);
+        let resources = view.resources;
         let held = request.initial_resource_versions;
         let news = |r: &&Arc<Resource>| {
             held.get(&*r.name).is_none_or(|version| *version != r.version_text())
@@ -68,7 +94,9 @@ impl State {
             Content::Some(list.filter(news).cloned().collect())
         };
         let (content, mut removed) = match &state.wanted {
-            Wanted::All if held.is_empty() => (Content::Everything(resources.clone()), Vec::new()),
+            Wanted::All if held.is_empty() && view.shared => {
+                (Content::Everything(resources.clone()), Vec::new())
+            }
             Wanted::All => (some(&mut resources.iter()), Vec::new()),
             Wanted::Named(names) => {
                 let missing = names.iter().filter(|name| resources.get(name).is_none());
@@ -78,7 +106,7 @@ impl State {
         };
         removed.extend(gone(&held, resources, &removed));
         state.has = resources.clone();
-        (state, push(kind, published, content, removed))
+        (state, view.push(content, removed))
     }
 
     /// Takes in that the push with this nonce has been answered. False for an answer to something older.
@@ -126,13 +154,21 @@ impl State {
         }
     }
 
-    /// What to send now, if anything: nothing while the last push has not been answered.
-    pub(super) fn push(&mut self, kind: ResourceType, published: &Published) -> Option<Push> {
+    /// What to send now, if anything: nothing while the last push has not been answered. With `keep` nothing is taken
+    /// back yet.
+    pub(super) fn push(&mut self, view: View<'_>, keep: bool) -> Option<Push> {
         if self.unanswered.is_some() {
             return None;
         }
-        let resources = published.snapshot.of(kind);
+        let resources = view.resources;
         let (mut changed, mut removed) = resources.since(&self.has);
+        let kept = keep && !removed.is_empty();
+        if kept {
+            removed.clear();
+            changed.iter().for_each(|resource| self.has.insert(resource.clone()));
+        } else {
+            self.has = resources.clone();
+        }
         if let Wanted::Named(names) = &self.wanted {
             changed.retain(|resource| names.contains(&resource.name));
             removed.retain(|name| names.contains(name));
@@ -146,14 +182,13 @@ impl State {
                 _ => {}
             }
         }
-        self.has = resources.clone();
         if changed.is_empty() && removed.is_empty() {
-            if self.urgent.unanswered.is_none() {
-                self.acked = published.generation;
+            if self.urgent.unanswered.is_none() && !kept {
+                self.acked = view.generation;
             }
             return None;
         }
-        Some(push(kind, published, Content::Some(changed), removed))
+        Some(view.push(Content::Some(changed), removed))
     }
 
     pub(super) fn sent(&mut self, nonce: String, generation: u64) {
@@ -163,6 +198,11 @@ impl State {
     /// Whether the client has been sent all of this.
     pub(super) fn has(&self, resources: &Resources) -> bool {
         self.has == *resources
+    }
+
+    /// Whether the client has been sent all of this, whatever else it has.
+    pub(super) fn has_all(&self, resources: &Resources) -> bool {
+        resources.since(&self.has).0.is_empty()
     }
 
     pub(super) fn acked(&self) -> u64 {
@@ -177,13 +217,4 @@ fn gone(held: &HashMap<String, String>, resources: &Resources, known: &[Str]) ->
         gone.map(|name| Str::from(name.as_str())).filter(|name| !known.contains(name)).collect();
     gone.sort();
     gone
-}
-
-pub(super) fn push(
-    kind: ResourceType,
-    published: &Published,
-    content: Content,
-    removed: Vec<Str>,
-) -> Push {
-    Push { kind, generation: published.generation, nonce: String::new(), content, removed }
 }

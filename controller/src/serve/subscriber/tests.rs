@@ -346,3 +346,165 @@ fn nothing_goes_ahead_of_the_policies_that_it_may_refer_to() {
     assert!(subscriber.request(answer(&addresses), &after).unwrap().push.is_none());
     assert_eq!(subscriber.acked().unwrap(), 1, "two answers are missing");
 }
+
+/// A state with the Gateway `shop/wp` and a route for it.
+fn with_gateway(generation: u64, route: &str) -> Published {
+    let scopes =
+        [("shop/wp", ResourceType::Route, route), ("shop/other", ResourceType::Route, route)];
+    scoped(generation, scopes)
+}
+
+/// A state with the Gateway `shop/wp`, and these routes and policies for it.
+fn guarded(generation: u64, routes: &[&'static str], policies: &[&'static str]) -> Published {
+    let of = |kind| move |name: &&'static str| ("shop/wp", kind, *name);
+    let routes = routes.iter().map(of(ResourceType::Route));
+    scoped(generation, routes.chain(policies.iter().map(of(ResourceType::RequestPolicy))))
+}
+
+fn scoped<'a>(
+    generation: u64,
+    resources: impl IntoIterator<Item = (&'a str, ResourceType, &'a str)>,
+) -> Published {
+    let yaml = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: wp, namespace: shop}";
+    let mut index = crate::index::Index::new(crate::index::Settings::default());
+    index.apply(crate::watch::Files::default().read("gateway.yaml".into(), Ok(yaml)));
+    let mut snapshot = index.snapshot().clone();
+    for (scope, kind, name) in resources {
+        let message = ambit_proto::ambit::Route::default();
+        let resource: Resource = Encoded::message(kind, name.into(), &message).into();
+        snapshot.add(Resource { scope: scope.into(), ..resource });
+    }
+    Published { generation, snapshot, seen: Instant::now() }
+}
+
+/// The first request of a proxy of `gateway`.
+fn of_gateway(kind: ResourceType, gateway: &str) -> DeltaDiscoveryRequest {
+    let fields = [("GATEWAY".to_owned(), Value { kind: Some(Kind::StringValue(gateway.into())) })];
+    DeltaDiscoveryRequest {
+        node: Some(Node {
+            id: "waypoint~1.1.1.1~wp-1.shop~x".into(),
+            metadata: Some(Struct { fields: fields.into() }),
+            ..Node::default()
+        }),
+        type_url: kind.url().into(),
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
+#[test]
+fn proxies_of_a_gateway_are_told_what_is_for_them() {
+    let caller = |account: &str| Caller {
+        namespace: "shop".into(),
+        service_account: account.into(),
+        ..caller()
+    };
+    let state = with_gateway(1, "service/a");
+    let mut subscriber = Subscriber::new(caller("wp"));
+    let request = of_gateway(ResourceType::Route, "wp");
+    let push = subscriber.request(request.clone(), &state).unwrap().push.expect("a push");
+    assert_eq!(content(&push), ["+service/a"]);
+    assert!(matches!(push.content, Content::Some(_)), "not shared with others");
+    subscriber.request(answer(&push), &state).unwrap();
+    let pushes = subscriber.published(&with_gateway(2, "service/b"));
+    assert_eq!(pushes.iter().map(content).collect::<Vec<_>>(), [["+service/b", "-service/a"]]);
+
+    for (account, gateway, expected) in
+        [("wp", "none", Refusal::UnknownGateway), ("ztunnel", "wp", Refusal::OtherGateway)]
+    {
+        let request = of_gateway(ResourceType::Route, gateway);
+        let refused = Subscriber::new(caller(account)).request(request, &state);
+        assert_eq!(refused.unwrap_err(), expected);
+    }
+    let mut node_proxy = Subscriber::new(super::tests::caller());
+    let push = node_proxy.request(first(ResourceType::Route), &state).unwrap().push.unwrap();
+    assert_eq!(content(&push), [""; 0]);
+}
+
+/// A waypoint, and what it is sent in answer to one request or state.
+struct Waypoint(Subscriber);
+
+impl Waypoint {
+    fn new() -> Self {
+        let caller = caller();
+        let (namespace, service_account) = ("shop".into(), "wp".into());
+        Self(Subscriber::new(Caller { namespace, service_account, ..caller }))
+    }
+
+    fn asks(&mut self, kind: ResourceType, state: &Published) -> Option<Push> {
+        self.0.request(of_gateway(kind, "wp"), state).unwrap().push
+    }
+
+    fn answers(&mut self, push: &Push, state: &Published) -> Option<Push> {
+        self.0.request(answer(push), state).unwrap().push
+    }
+
+    /// One that has these policies and routes.
+    fn synced(state: &Published) -> Self {
+        let mut waypoint = Self::new();
+        for kind in [ResourceType::RequestPolicy, ResourceType::Route] {
+            let push = waypoint.asks(kind, state).expect("a push");
+            assert!(waypoint.answers(&push, state).is_none());
+        }
+        waypoint
+    }
+}
+
+fn contents<'a>(pushes: impl IntoIterator<Item = &'a Push>) -> Vec<String> {
+    pushes.into_iter().flat_map(content).collect()
+}
+
+#[test]
+fn routes_wait_for_the_policies_that_guard_them() {
+    let mut waypoint = Waypoint::synced(&guarded(1, &["a"], &["p"]));
+    let second = waypoint.0.published(&guarded(2, &["a", "b"], &["p", "q"]));
+    assert_eq!(contents(&second), ["+q", "+b"]);
+    let third = guarded(3, &["a", "b", "c"], &["p", "q", "r"]);
+    assert_eq!(contents(&waypoint.0.published(&third)), [""; 0]);
+    assert_eq!(contents(&waypoint.answers(&second[1], &third)), [""; 0]);
+    let policy = waypoint.answers(&second[0], &third).expect("a push");
+    assert_eq!(content(&policy), ["+r"]);
+    let route = waypoint.answers(&policy, &third).expect("a push");
+    assert_eq!(content(&route), ["+c"]);
+    assert!(waypoint.answers(&route, &third).is_none());
+    assert_eq!(waypoint.0.acked(), Some(3));
+}
+
+#[test]
+fn who_asks_for_routes_early_is_answered_later() {
+    let mut waypoint = Waypoint::new();
+    let first = guarded(1, &["a"], &["p"]);
+    let policies = waypoint.asks(ResourceType::RequestPolicy, &first).expect("a push");
+    let second = guarded(2, &["a", "b"], &["p", "q"]);
+    assert_eq!(contents(&waypoint.0.published(&second)), [""; 0]);
+    assert!(waypoint.asks(ResourceType::Route, &second).is_none());
+    assert!(waypoint.asks(ResourceType::Route, &second).is_none());
+    let more = waypoint.answers(&policies, &second).expect("a push");
+    assert_eq!(content(&more), ["+q"]);
+    let routes = waypoint.answers(&more, &second).expect("a push");
+    assert_eq!(
+        (routes.kind, content(&routes)),
+        (ResourceType::Route, vec!["+a".into(), "+b".into()])
+    );
+    assert!(waypoint.answers(&routes, &second).is_none());
+}
+
+#[test]
+fn policies_are_taken_back_after_the_routes_that_they_guard() {
+    let all = guarded(1, &["a", "b"], &["p", "q"]);
+    let less = guarded(2, &["a"], &["p"]);
+    let pushes = Waypoint::synced(&all).0.published(&less);
+    assert_eq!(contents(&pushes), ["-b", "-q"]);
+
+    let mut waypoint = Waypoint::synced(&all);
+    let busy = waypoint.0.published(&guarded(2, &["a", "b", "c"], &["p", "q"]));
+    let end = guarded(3, &["a", "b"], &["p", "r"]);
+    let added = waypoint.0.published(&end);
+    assert_eq!((contents(&busy), contents(&added)), (vec!["+c".into()], vec!["+r".into()]));
+    assert!(waypoint.answers(&added[0], &end).is_none());
+    let route = waypoint.answers(&busy[0], &end).expect("a push");
+    assert_eq!(content(&route), ["-c"]);
+    let policy = waypoint.answers(&route, &end).expect("a push");
+    assert_eq!(content(&policy), ["-q"]);
+    assert!(waypoint.answers(&policy, &end).is_none());
+    assert_eq!(waypoint.0.acked(), Some(3));
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ambit_xds::ResourceType;
 
-use super::state::{State, Wanted, push};
+use super::state::{State, View, Wanted};
 use super::{Content, Published, Push, Subscriber};
 use crate::index::{Resource, Resources};
 
@@ -50,7 +50,7 @@ impl State {
         for resource in &changed {
             self.has.insert(resource.clone());
         }
-        (!changed.is_empty())
-            .then(|| push(ResourceType::Address, published, Content::Some(changed), Vec::new()))
+        let view = View::new(ResourceType::Address, None, published);
+        (!changed.is_empty()).then(|| view.push(Content::Some(changed), Vec::new()))
     }
 }

@@ -1,4 +1,4 @@
-//! `Gateway`, as far as waypoints need it.
+//! `Gateway`.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::meta::RawSelector;
-use super::{Meta, Problem, Selector, network, part, ports};
+use super::{BackendRef, Kind, Meta, Problem, Selector, network, part, ports};
 
 /// A Gateway.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,12 +25,29 @@ pub struct Gateway {
 /// A listener of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
+    /// Its name.
+    pub name: Str,
+    /// The hosts that it is for, in lower case; all where empty.
+    pub hostname: Str,
+    /// The kinds of routes that may use it, as group and kind; all that its protocol has where empty.
+    pub kinds: Vec<(Str, Str)>,
+    /// How TLS ends at it, where it does.
+    pub tls: Option<ListenerTls>,
     /// Its port.
     pub port: u16,
     /// `HBONE`, `HTTP`, …
     pub protocol: Str,
     /// The namespaces whose objects may use it.
     pub allowed: AllowedRoutes,
+}
+
+/// How TLS ends at a listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// It does not: connections are passed on as they are.
+    pub passthrough: bool,
+    /// The certificates of its hosts.
+    pub certificates: Vec<BackendRef>,
 }
 
 /// The namespaces whose objects may use a listener.
@@ -70,13 +87,41 @@ struct RawSpec {
 struct RawListener {
     port: i64,
     #[serde(default)]
+    name: String,
+    #[serde(default)]
+    hostname: String,
+    #[serde(default)]
     protocol: String,
+    tls: Option<RawTls>,
     allowed_routes: Option<RawAllowed>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawTls {
+    mode: Option<String>,
+    certificate_refs: Vec<RawReference>,
+}
+
+#[derive(Deserialize)]
+struct RawReference {
+    group: Option<Str>,
+    kind: Option<Str>,
+    namespace: Option<Str>,
+    name: Str,
 }
 
 #[derive(Deserialize)]
 struct RawAllowed {
     namespaces: Option<RawNamespaces>,
+    #[serde(default)]
+    kinds: Vec<RawKind>,
+}
+
+#[derive(Deserialize)]
+struct RawKind {
+    group: Option<Str>,
+    kind: Str,
 }
 
 #[derive(Deserialize)]
@@ -101,7 +146,7 @@ struct RawAddress {
 pub(super) fn trim(meta: Meta, value: &Value) -> Result<Gateway, Problem> {
     let spec: RawSpec = part(value, "spec")?;
     let status: RawStatus = part(value, "status")?;
-    let listeners = spec.listeners.into_iter().enumerate().map(listener);
+    let listeners = spec.listeners.into_iter().enumerate().map(|raw| listener(&meta, raw));
     let addresses = status.addresses.into_iter().enumerate().map(address);
     Ok(Gateway {
         class: spec.gateway_class_name.into(),
@@ -111,10 +156,29 @@ pub(super) fn trim(meta: Meta, value: &Value) -> Result<Gateway, Problem> {
     })
 }
 
-fn listener((i, raw): (usize, RawListener)) -> Result<Listener, Problem> {
-    let field = format!("spec.listeners[{i}].allowedRoutes.namespaces");
-    let namespaces = raw.allowed_routes.and_then(|a| a.namespaces);
-    let allowed = match namespaces {
+fn listener(meta: &Meta, (i, raw): (usize, RawListener)) -> Result<Listener, Problem> {
+    if !raw.hostname.is_empty() {
+        network::hostname(&format!("spec.listeners[{i}].hostname"), &raw.hostname)?;
+    }
+    let (namespaces, kinds) =
+        raw.allowed_routes.map(|a| (a.namespaces, a.kinds)).unwrap_or_default();
+    let group = |group: Option<Str>| group.unwrap_or_else(|| Kind::Gateway.group().into());
+    let port = ports::port(&format!("spec.listeners[{i}].port"), raw.port)?;
+    let within = |problem: Problem| problem.within(&format!("spec.listeners[{i}]"));
+    Ok(Listener {
+        name: raw.name.into(),
+        hostname: raw.hostname.to_ascii_lowercase().into(),
+        kinds: kinds.into_iter().map(|raw| (group(raw.group), raw.kind)).collect(),
+        tls: raw.tls.map(|raw| tls(meta, raw)).transpose().map_err(within)?,
+        port,
+        protocol: raw.protocol.into(),
+        allowed: allowed(namespaces).map_err(within)?,
+    })
+}
+
+fn allowed(namespaces: Option<RawNamespaces>) -> Result<AllowedRoutes, Problem> {
+    let field = "allowedRoutes.namespaces";
+    Ok(match namespaces {
         None => AllowedRoutes::Same,
         Some(namespaces) => match (namespaces.from.as_deref(), namespaces.selector) {
             (None | Some("Same"), _) => AllowedRoutes::Same,
@@ -129,9 +193,26 @@ fn listener((i, raw): (usize, RawListener)) -> Result<Listener, Problem> {
                 return Err(Problem::new(format!("{field}.from"), message));
             }
         },
+    })
+}
+
+fn tls(meta: &Meta, raw: RawTls) -> Result<ListenerTls, Problem> {
+    let passthrough = match raw.mode.as_deref() {
+        None | Some("Terminate") => false,
+        Some("Passthrough") => true,
+        Some(other) => {
+            let message = format!("{other:?} is neither Terminate nor Passthrough");
+            return Err(Problem::new("tls.mode", message));
+        }
     };
-    let port = ports::port(&format!("spec.listeners[{i}].port"), raw.port)?;
-    Ok(Listener { port, protocol: raw.protocol.into(), allowed })
+    let certificates = raw.certificate_refs.into_iter().map(|raw| BackendRef {
+        group: raw.group.unwrap_or_default(),
+        kind: raw.kind.unwrap_or_else(|| Kind::Secret.as_str().into()),
+        namespace: raw.namespace.unwrap_or_else(|| meta.namespace.clone()),
+        name: raw.name,
+        port: None,
+    });
+    Ok(ListenerTls { passthrough, certificates: certificates.collect() })
 }
 
 fn address((i, raw): (usize, RawAddress)) -> Result<GatewayAddress, Problem> {

@@ -13,11 +13,13 @@ use xxhash_rust::xxh64::xxh64;
 use super::{Kind, Meta, Problem, Selector, part};
 
 /// The annotations that mean something to the index; others are not kept.
-const ANNOTATIONS: [&str; 8] = [
+const ANNOTATIONS: [&str; 10] = [
     "ambient.istio.io/redirection",
     "ambient.istio.io/waypoint-inbound-binding",
     "ambit.dev/allow-direct",
     "ambit.dev/encrypt-local",
+    "gateway.istio.io/name-override",
+    "gateway.istio.io/service-account",
     "istio.io/connect-strategy",
     "istio.io/dry-run",
     "istio.io/use-waypoint-canary-weight",

@@ -21,7 +21,7 @@ pub(super) fn app_protocol(app_protocol: Option<&str>, name: &str) -> AppProtoco
         "http2" | "kubernetes.io/h2c" => AppProtocol::Http2,
         "grpc" | "grpc-web" => AppProtocol::Grpc,
         "https" | "tls" | "kubernetes.io/wss" => AppProtocol::Tls,
-        "tcp" => AppProtocol::Tcp,
+        "tcp" | "mongo" | "mysql" | "redis" => AppProtocol::Tcp,
         _ => AppProtocol::Unknown,
     }
 }

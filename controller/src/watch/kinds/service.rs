@@ -23,6 +23,8 @@ pub struct Service {
     pub external_name: bool,
     /// Its cluster addresses; none for a headless service.
     pub cluster_ips: Vec<IpAddr>,
+    /// Whether it is to have the address of a load balancer.
+    pub load_balancer: bool,
     /// The addresses that a load balancer gave it.
     pub ingress_ips: Vec<IpAddr>,
     /// TCP ports.
@@ -66,6 +68,7 @@ pub(super) fn trim(meta: Meta, value: Value) -> Result<Service, Problem> {
     let (spec, status) = (service.spec.unwrap_or_default(), service.status.unwrap_or_default());
     Ok(Service {
         external_name: spec.type_.as_deref() == Some("ExternalName"),
+        load_balancer: spec.type_.as_deref() == Some("LoadBalancer"),
         cluster_ips: cluster_ips(&spec)?,
         ingress_ips: ingress_ips(&status)?,
         ports: tcp_ports(&spec)?,

@@ -7,7 +7,6 @@ pub(crate) fn is_known_and_unused(group: &str, kind: &str) -> bool {
             kind,
             "ServiceAccount"
                 | "ConfigMap"
-                | "Secret"
                 | "Endpoints"
                 | "PersistentVolume"
                 | "PersistentVolumeClaim"

@@ -56,7 +56,9 @@ impl Lister {
 
     async fn follow_version(&self, version: &str) -> End {
         let api: Api<Raw> = Api::all_with(self.client.clone(), &resource(self.kind, version));
-        let mut stream = pin!(watcher(api, watcher::Config::default().page_size(PAGE)));
+        let mut config = watcher::Config::default().page_size(PAGE);
+        config.field_selector = self.kind.selected().map(str::to_owned);
+        let mut stream = pin!(watcher(api, config));
         let mut backoff = Backoff::new(self.pace);
         let mut listing = Vec::new();
         let mut troubled = false;

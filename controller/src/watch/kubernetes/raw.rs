@@ -48,7 +48,7 @@ impl Raw {
     /// The object as it is used.
     pub(super) fn trim(self, kind: Kind) -> Read {
         let key = self.key(kind);
-        let standing = kind.has_status().then(|| Standing::read(&self.value));
+        let standing = kind.has_status().then(|| Standing::read(kind, &self.value));
         let Trimmed { object, problems, .. } = kinds::trim(kind, self.value, Vec::new());
         Read { key, object, problems, standing }
     }

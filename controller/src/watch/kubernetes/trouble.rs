@@ -39,9 +39,7 @@ impl Trouble {
     pub(super) fn settles(&self, kind: Kind) -> bool {
         match self {
             Self::Missing => true,
-            Self::Forbidden => {
-                matches!(kind, Kind::Gateway | Kind::ServiceEntry | Kind::WorkloadEntry)
-            }
+            Self::Forbidden => kind.is_dispensable(),
             Self::Expired | Self::Unreachable(_) => false,
         }
     }

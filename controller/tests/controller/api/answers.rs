@@ -61,6 +61,16 @@ impl Api {
         }
         if let Target { status: true, resource, namespace, name: Some(name) } = &target {
             let manager = query("fieldManager").expect("a field manager");
+            let merge = parts.headers[http::header::CONTENT_TYPE] == "application/merge-patch+json";
+            if merge {
+                let merged =
+                    self.change(|store| store.merge_status(resource, namespace, name, &body));
+                return match merged {
+                    Ok(object) => response(StatusCode::OK, object),
+                    Err(404) => absent(name),
+                    Err(code) => failure(code),
+                };
+            }
             let status = body["status"].clone();
             let patched = self
                 .change(|store| store.apply_status(resource, namespace, name, manager, &status));

@@ -153,11 +153,36 @@ impl Store {
             self.owners.insert((key.clone(), text(condition)), manager.to_owned());
         }
         conditions.extend(applied);
-        if list(&object["status"]) != conditions {
+        let before = object["status"].clone();
+        if list(&before) != conditions {
             object["status"]["conditions"] = conditions.into();
+        }
+        let others =
+            status.as_object().into_iter().flatten().filter(|(field, _)| *field != "conditions");
+        others.for_each(|(field, value)| object["status"][field] = value.clone());
+        if object["status"] != before {
             object = self.put(resource, object);
         }
         Some(object)
+    }
+
+    /// Replaces fields of a status, if nobody has changed the object since.
+    pub(super) fn merge_status(
+        &mut self,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+        patch: &Value,
+    ) -> Result<Value, u16> {
+        *self.status_writes.entry(resource.to_owned()).or_default() += 1;
+        let mut object = self.get(resource, namespace, name).ok_or(404_u16)?;
+        if object["metadata"]["resourceVersion"] != patch["metadata"]["resourceVersion"] {
+            return Err(409);
+        }
+        for (field, value) in patch["status"].as_object().into_iter().flatten() {
+            object["status"][field] = value.clone();
+        }
+        Ok(self.put(resource, object))
     }
 
     pub(super) fn status_writes(&self, resource: &str) -> usize {

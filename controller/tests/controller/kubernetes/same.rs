@@ -2,6 +2,7 @@
 
 use ambit_controller::index::{Index, Settings};
 use ambit_controller::watch::{Directory, Kind};
+use ambit_xds::ResourceType;
 
 use super::source;
 use crate::api::Api;
@@ -36,6 +37,58 @@ spec:
   gatewayClassName: istio-waypoint
   listeners: [{name: mesh, port: 15008, protocol: HBONE}]
 status: {addresses: [{type: IPAddress, value: 10.1.0.15}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: istio-waypoint}
+spec: {controllerName: istio.io/mesh-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: api, namespace: shop}
+spec:
+  parentRefs: [{group: "", kind: Service, name: api}]
+  rules: [{matches: [{path: {type: PathPrefix, value: /v2}}], backendRefs: [{name: web, port: 80}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: api, namespace: client}
+spec:
+  parentRefs: [{group: "", kind: Service, name: api, namespace: shop}]
+  rules: [{matches: [{method: {service: a.B}}], backendRefs: [{name: web, namespace: shop, port: 80}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: ReferenceGrant
+metadata: {name: web, namespace: shop}
+spec:
+  from: [{group: gateway.networking.k8s.io, kind: GRPCRoute, namespace: client}]
+  to: [{group: "", kind: Service}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: {name: web, namespace: shop}
+spec:
+  parentRefs: [{group: "", kind: Service, name: web}]
+  rules: [{backendRefs: [{name: web, port: 80}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: {name: web, namespace: shop}
+spec:
+  parentRefs: [{group: "", kind: Service, name: web}]
+  rules: [{backendRefs: [{name: web, port: 80}]}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: front, namespace: shop}
+type: kubernetes.io/tls
+data: {tls.crt: YQ==, tls.key: Yg==}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: token, namespace: shop}
+type: Opaque
+data: {token: YQ==}
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -106,5 +159,6 @@ async fn files_and_a_cluster_of_the_same_objects_publish_the_same() {
         assert_eq!(a.count(kind), b.count(kind), "{kind:?}");
     }
     assert!(a.snapshot().addresses.len() > 6 && a.snapshot().authorizations.len() > 2);
+    assert!(a.snapshot().at("shop/waypoint", ResourceType::Route).len() > 2);
     assert_eq!(a.snapshot(), b.snapshot());
 }

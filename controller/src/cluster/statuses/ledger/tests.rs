@@ -1,6 +1,9 @@
 //! Table tests of what is written when.
 
+use serde_json::json;
+
 use super::*;
+use crate::watch::{Condition, Detail, Entries, Entry, Held};
 
 const NOW: &str = "2026-01-02T00:00:00Z";
 const THEN: &str = "2026-01-01T00:00:00Z";
@@ -18,11 +21,15 @@ fn present(condition: Condition, observed: i64) -> Present {
 }
 
 fn standing(generation: i64, present: Vec<Present>) -> Standing {
-    Standing { generation: Some(generation), present, problems: Vec::new() }
+    Standing { generation: Some(generation), present, ..Standing::default() }
 }
 
 fn policy() -> Key {
     Key::new(Kind::AuthorizationPolicy, "shop", "p")
+}
+
+fn all(conditions: &[Condition]) -> Wanted {
+    Wanted { conditions: conditions.to_vec(), entries: None }
 }
 
 /// What is written to a policy, as `manager: since status message, …`.
@@ -34,7 +41,7 @@ fn lines(standing: &Standing, wanted: &[Condition]) -> Vec<String> {
         });
         format!("{}:{}", write.manager, conditions.collect::<String>())
     };
-    writes(Kind::AuthorizationPolicy, standing, wanted, NOW).iter().map(line).collect()
+    writes(Kind::AuthorizationPolicy, standing, &all(wanted), NOW).iter().map(line).collect()
 }
 
 #[test]
@@ -70,11 +77,11 @@ fn only_what_differs_is_written_and_the_time_is_that_of_the_status() {
 fn what_is_written_is_not_pending_any_more() {
     let (mut ledger, key) = (Ledger::default(), policy());
     ledger.stand(&key, standing(1, vec![]));
-    ledger.want(&key, vec![accepted(true, "good")]);
+    ledger.want(&key, all(&[accepted(true, "good")]));
     let (next, writes) = ledger.next(None, |_| true, NOW).unwrap();
     assert_eq!((&next, writes.len(), ledger.pending()), (&key, 1, 1));
     // While it was written something else came to be wanted.
-    ledger.want(&key, vec![accepted(false, "bad")]);
+    ledger.want(&key, all(&[accepted(false, "bad")]));
     ledger.written(&key, &writes[0]);
     let (_, second) = ledger.next(Some(&key), |_| true, "2026-01-03T00:00:00Z").unwrap();
     ledger.written(&key, &second[0]);
@@ -84,16 +91,16 @@ fn what_is_written_is_not_pending_any_more() {
     let mut fresh = Ledger::default();
     for ledger in [&mut ledger, &mut fresh] {
         ledger.stand(&key, stands.clone());
-        ledger.want(&key, vec![accepted(false, "bad")]);
+        ledger.want(&key, all(&[accepted(false, "bad")]));
         assert_eq!(ledger.pending(), 0);
     }
     // Somebody else removes it: it is written again.
     ledger.stand(&key, standing(1, vec![]));
-    ledger.want(&key, vec![accepted(false, "bad")]);
+    ledger.want(&key, all(&[accepted(false, "bad")]));
     assert_eq!(ledger.pending(), 1);
     // And the object goes.
     ledger.stand(&key, Standing::default());
-    ledger.want(&key, vec![]);
+    ledger.want(&key, all(&[]));
     assert_eq!((ledger.pending(), ledger.standings.len()), (0, 0));
 }
 
@@ -103,17 +110,17 @@ fn each_object_has_its_turn_and_resting_kinds_wait() {
     let service = Key::new(Kind::Service, "shop", "web");
     let bound = condition(ConditionType::WaypointBound, true, "there");
     let other = Key::new(Kind::AuthorizationPolicy, "shop", "q");
-    ledger.want(&policy(), vec![accepted(true, "good")]);
-    ledger.want(&other, vec![accepted(true, "good")]);
-    ledger.want(&service, vec![bound]);
+    ledger.want(&policy(), all(&[accepted(true, "good")]));
+    ledger.want(&other, all(&[accepted(true, "good")]));
+    ledger.want(&service, all(&[bound]));
     let next = |last: Option<&Key>, open: &dyn Fn(Kind) -> bool| {
         ledger.next(last, open, NOW).map(|(key, _)| key)
     };
-    let all = |_| true;
-    assert_eq!(next(None, &all), Some(policy()));
-    assert_eq!(next(Some(&policy()), &all), Some(other.clone()));
-    assert_eq!(next(Some(&other), &all), Some(service.clone()));
-    assert_eq!(next(Some(&service), &all), Some(policy()));
+    let every = |_| true;
+    assert_eq!(next(None, &every), Some(policy()));
+    assert_eq!(next(Some(&policy()), &every), Some(other.clone()));
+    assert_eq!(next(Some(&other), &every), Some(service.clone()));
+    assert_eq!(next(Some(&service), &every), Some(policy()));
     assert_eq!(next(None, &|kind| kind == Kind::Service), Some(service));
     assert_eq!(next(None, &|_| false), None);
 }
@@ -124,7 +131,54 @@ fn objects_that_need_nothing_cost_nothing() {
     for i in 0..1000 {
         let key = Key::new(Kind::Service, "shop", format!("s{i}"));
         ledger.stand(&key, Standing::default());
-        ledger.want(&key, vec![]);
+        ledger.want(&key, all(&[]));
     }
     assert_eq!((ledger.pending(), ledger.standings.len()), (0, 0));
+}
+
+#[test]
+fn entries_of_others_stay_as_they_are() {
+    let entry = |controller: &str, status: bool| {
+        let about = json!({"parentRef": {"name": "wp"}, "controllerName": controller});
+        let conditions = vec![Detail::new("Accepted", status, "Because", "so it is")];
+        Entry { about: about.as_object().unwrap().clone(), conditions }
+    };
+    let wanted = |entries: Vec<Entry>| Wanted {
+        conditions: Vec::new(),
+        entries: Some(Entries { field: "parents", entries, addresses: None }),
+    };
+    let other =
+        json!({"controllerName": "example.com/x", "parentRef": {"name": "wp"}, "conditions": []});
+    let object = |parents: serde_json::Value| json!({"metadata": {"generation": 3, "resourceVersion": "7"}, "status": {"parents": parents}});
+    let standing = |parents| Standing {
+        generation: Some(3),
+        held: Held::read(Kind::HttpRoute, &object(parents)),
+        ..Standing::default()
+    };
+    let written = |standing: &Standing, entries: Vec<Entry>, now: &str| {
+        let mut writes = writes(Kind::HttpRoute, standing, &wanted(entries), now);
+        let write = writes.pop()?;
+        assert_eq!(write.version.as_deref(), Some("7"));
+        Some(write.fields["parents"].clone())
+    };
+    let ours = |entry: &Entry, status: &str, since: &str| {
+        let mut value = serde_json::Value::Object(entry.about.clone());
+        value["conditions"] = json!([{
+            "type": "Accepted", "status": status, "reason": "Because", "message": "so it is",
+            "observedGeneration": 3, "lastTransitionTime": since,
+        }]);
+        value
+    };
+    let good = entry("istio.io/mesh-controller", true);
+    let first = written(&standing(json!([other])), vec![good.clone()], NOW).unwrap();
+    assert_eq!(first, json!([other, ours(&good, "True", NOW)]));
+    // The same again is not written; what changes keeps the time of what has not.
+    assert_eq!(written(&standing(first.clone()), vec![good.clone()], THEN), None);
+    let two = vec![good.clone(), entry("ambit.dev/mesh-controller", false)];
+    let second = written(&standing(first.clone()), two.clone(), THEN).unwrap();
+    assert_eq!(second, json!([other, ours(&two[0], "True", NOW), ours(&two[1], "False", THEN)]));
+    let bad = vec![entry("istio.io/mesh-controller", false)];
+    let third = written(&standing(first.clone()), bad.clone(), THEN).unwrap();
+    assert_eq!(third, json!([other, ours(&bad[0], "False", THEN)]));
+    assert_eq!(written(&standing(first), vec![], NOW).unwrap(), json!([other]));
 }

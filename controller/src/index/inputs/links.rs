@@ -1,0 +1,46 @@
+//! Which objects refer to what.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
+
+use crate::watch::Key;
+
+/// References of objects, and the way back.
+#[derive(Debug)]
+pub(super) struct Links<T> {
+    from: HashMap<Key, Vec<T>>,
+    to: HashMap<T, BTreeSet<Key>>,
+}
+
+// === impl Links ===
+
+impl<T> Default for Links<T> {
+    fn default() -> Self {
+        Self { from: HashMap::new(), to: HashMap::new() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Links<T> {
+    /// Says what the object `key` refers to from now on.
+    pub(super) fn set(&mut self, key: &Key, targets: Vec<T>) {
+        for target in self.from.remove(key).into_iter().flatten() {
+            if let Some(keys) = self.to.get_mut(&target) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.to.remove(&target);
+                }
+            }
+        }
+        for target in &targets {
+            self.to.entry(target.clone()).or_default().insert(key.clone());
+        }
+        if !targets.is_empty() {
+            self.from.insert(key.clone(), targets);
+        }
+    }
+
+    /// The objects that refer to `target`.
+    pub(super) fn to(&self, target: &T) -> impl Iterator<Item = &Key> {
+        self.to.get(target).into_iter().flatten()
+    }
+}

@@ -1,0 +1,53 @@
+//! What waypoints and gateways do with requests: routes of all kinds → one `Route` for each host.
+
+mod actions;
+mod backends;
+mod destinations;
+mod gateways;
+mod hostnames;
+mod listeners;
+mod statuses;
+mod tables;
+
+use ambit_model::Str;
+use ambit_proto::ambit as proto;
+use ambit_xds::ResourceType;
+use ambit_xds::encode::Encoded;
+
+use super::{Output, World};
+use crate::watch::Object;
+use crate::watch::kinds::Route;
+
+use destinations::Destination;
+pub(super) use gateways::{account, of_gateway, status as gateway_status};
+pub(super) use statuses::entries;
+
+/// What the waypoints of a service do for it, even where no route says anything.
+pub(super) fn of_service(world: World<'_>, object: &Object) -> Output {
+    let mut output = Output::default();
+    let Some(destination) = Destination::of(world, object) else { return output };
+    let gateways = destination.waypoints(world, object);
+    if gateways.is_empty() {
+        return output;
+    }
+    let ports: Vec<proto::Port> = destination.ports.iter().map(Into::into).collect();
+    let tables = tables::of_service(world, &destination);
+    // Behind a wildcard a waypoint could not tell where to go.
+    for host in destination.hosts.iter().filter(|host| !host.hostname.starts_with('*')) {
+        let service = host.to_string();
+        let name: Str = format!("service/{service}").into();
+        let route = proto::Route {
+            target: Some(proto::route::Target::Service(service)),
+            ports: ports.clone(),
+            tables: tables.clone(),
+            required_features: Vec::new(),
+        };
+        output.push_at(&gateways, Encoded::message(ResourceType::Route, name, &route));
+    }
+    output
+}
+
+/// A route is distributed with what it is attached to; it has only problems of its own.
+pub(super) fn of_route(world: World<'_>, route: &Route) -> Output {
+    Output { problems: backends::problems(world, route), ..Output::default() }
+}

@@ -1,0 +1,183 @@
+//! All endpoints of a destination at one moment.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use ambit_model::{Identity, NetworkMode, Service, Str, TunnelProtocol, Workload};
+use ambit_state::{Rank, Snapshot};
+
+use super::endpoint::{Dial, Endpoint};
+use super::{Destination, Place};
+use crate::labels::KnownLabels;
+use crate::rules::Labels;
+
+/// The port on which node proxies and waypoints take HBONE.
+const HBONE: u16 = 15008;
+
+/// The endpoints of a destination, nearest first.
+#[derive(Debug, Default)]
+pub(crate) struct Endpoints {
+    /// Versions of the mesh's state and of the known labels that they are from.
+    pub(super) version: (u64, u64),
+    pub service: Option<Arc<Service>>,
+    pub tiers: Vec<Tier>,
+}
+
+/// Endpoints that are equally near.
+#[derive(Debug)]
+pub(crate) struct Tier {
+    rank: Rank,
+    pub members: Vec<Arc<Endpoint>>,
+}
+
+// === impl Endpoints ===
+
+impl Endpoints {
+    pub(crate) fn len(&self) -> usize {
+        self.tiers.iter().map(|tier| tier.members.len()).sum()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.tiers.iter().flat_map(|tier| &tier.members)
+    }
+
+    /// The endpoints that `snapshot` knows; those that are as they were are kept, with all that is remembered of them.
+    pub(super) fn renewed(
+        &self,
+        of: &Destination,
+        snapshot: &Snapshot,
+        labels: &KnownLabels,
+        place: &Place,
+        version: (u64, u64),
+    ) -> Self {
+        let Some(service) = snapshot.service(&of.service).cloned() else {
+            return Self { version, ..Self::default() };
+        };
+        let known: HashMap<&Str, &Arc<Endpoint>> = self.iter().map(|e| (&e.uid, e)).collect();
+        let own = place.address.and_then(|ip| snapshot.workload_at(&place.network, ip));
+        let own = own.unwrap_or_default();
+        let now = Instant::now();
+        let mut tiers: Vec<Tier> = Vec::new();
+        for candidate in snapshot.endpoints(&service) {
+            let workload = candidate.workload();
+            if workload.capacity == 0 || !has_labels(labels, &workload, &of.labels) {
+                continue;
+            }
+            let Some(rank) = candidate.rank(&service, &own) else { continue };
+            let Some(dial) = dial(&service, &workload, of.port) else { continue };
+            let endpoint = match known.get(&workload.uid) {
+                Some(known) if known.workload == workload && known.dial == dial => (*known).clone(),
+                _ => Arc::new(Endpoint::new(workload, dial, place.workers, now)),
+            };
+            match tiers.iter_mut().find(|tier| tier.rank == rank) {
+                Some(tier) => tier.members.push(endpoint),
+                None => tiers.push(Tier { rank, members: vec![endpoint] }),
+            }
+        }
+        tiers.sort_by_key(|tier| std::cmp::Reverse(tier.rank));
+        Self { version, service: Some(service), tiers }
+    }
+}
+
+fn has_labels(known: &KnownLabels, workload: &Workload, wanted: &Labels) -> bool {
+    wanted.is_empty()
+        || known.get(&workload.uid).is_some_and(|labels| {
+            wanted.iter().all(|(name, value)| labels.get(name) == Some(value))
+        })
+}
+
+/// How `workload` is reached for `port` of `service` (protocol facts 2.4).
+fn dial(service: &Service, workload: &Workload, port: u16) -> Option<Dial> {
+    let own = workload.services.get(&service.key()).and_then(|ports| ports.get(&port));
+    let target = own.or_else(|| service.ports.get(&port)).copied().filter(|port| *port > 0)?;
+    let preferred =
+        |ip: &&IpAddr| service.ip_families.is_none_or(|families| families.accepts(**ip));
+    let ips = &workload.workload_ips;
+    let Some(ip) = ips.iter().find(preferred).or(ips.first()) else {
+        return (!workload.hostname.is_empty())
+            .then(|| Dial::Name(workload.hostname.clone(), target));
+    };
+    let authority = SocketAddr::new(*ip, target);
+    let tunnel = workload.protocol == TunnelProtocol::Hbone
+        && workload.network_mode == NetworkMode::Standard;
+    if !tunnel {
+        return Some(Dial::Tcp(authority));
+    }
+    let mut identities = vec![workload.identity()];
+    identities
+        .extend(service.subject_alt_names.iter().filter_map(|san| san.parse::<Identity>().ok()));
+    Some(Dial::Hbone { proxy: SocketAddr::new(*ip, HBONE), authority, identities })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ambit_model::NamespacedHostname;
+
+    fn service() -> Service {
+        Service {
+            namespace: "shop".into(),
+            hostname: "web.shop.svc.cluster.local".into(),
+            ports: [(80, 8080), (81, 0)].into(),
+            subject_alt_names: vec!["spiffe://cluster.local/ns/shop/sa/other".into(), "x".into()],
+            ..Service::default()
+        }
+    }
+
+    fn workload() -> Workload {
+        Workload {
+            namespace: "shop".into(),
+            workload_ips: vec!["10.0.0.1".parse().unwrap()],
+            ..Workload::default()
+        }
+    }
+
+    #[test]
+    fn a_pod_of_the_mesh_is_reached_through_its_node() {
+        let workload = Workload { protocol: TunnelProtocol::Hbone, ..workload() };
+        let Some(Dial::Hbone { proxy, authority, identities }) = dial(&service(), &workload, 80)
+        else {
+            panic!("a tunnel")
+        };
+        assert_eq!(
+            (proxy.to_string(), authority.to_string()),
+            ("10.0.0.1:15008".into(), "10.0.0.1:8080".into())
+        );
+        let names: Vec<String> = identities.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            names,
+            [
+                "spiffe://cluster.local/ns/shop/sa/default",
+                "spiffe://cluster.local/ns/shop/sa/other"
+            ]
+        );
+    }
+
+    #[test]
+    fn others_are_reached_directly() {
+        let direct = Dial::Tcp("10.0.0.1:8080".parse().unwrap());
+        assert_eq!(dial(&service(), &workload(), 80), Some(direct));
+        let node = Workload {
+            protocol: TunnelProtocol::Hbone,
+            network_mode: NetworkMode::HostNetwork,
+            ..workload()
+        };
+        assert!(matches!(dial(&service(), &node, 80), Some(Dial::Tcp(_))));
+        let named =
+            Workload { workload_ips: vec![], hostname: "api.example.com".into(), ..workload() };
+        assert_eq!(dial(&service(), &named, 80), Some(Dial::Name("api.example.com".into(), 8080)));
+    }
+
+    #[test]
+    fn an_endpoints_own_target_port_wins_and_without_one_it_takes_no_part() {
+        let key: NamespacedHostname = service().key();
+        let own =
+            Workload { services: [(key, [(80, 9090), (81, 9091)].into())].into(), ..workload() };
+        assert_eq!(dial(&service(), &own, 80), Some(Dial::Tcp("10.0.0.1:9090".parse().unwrap())));
+        assert_eq!(dial(&service(), &own, 81), Some(Dial::Tcp("10.0.0.1:9091".parse().unwrap())));
+        assert_eq!(dial(&service(), &workload(), 81), None);
+        assert_eq!(dial(&service(), &workload(), 82), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! Dialling an endpoint.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ambit_hbone::{Authority, ConnectHeaders, PoolError};
+use ambit_net::{ConnectError, ConnectOptions};
+use ambit_tunnel::{PoolKey, TunnelError, reason, secure};
+use http::StatusCode;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+
+use crate::context::Local;
+use crate::destination::Dial;
+use crate::io::Io;
+
+/// Why there is no connection with an endpoint.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectFailure {
+    #[error(transparent)]
+    Tcp(#[from] ConnectError),
+    #[error("tunnel: {0}")]
+    Tunnel(TunnelError),
+    #[error("no tunnel to {0} within {1:?}")]
+    TooSlow(SocketAddr, Duration),
+    #[error("cannot resolve {0}: {1}")]
+    Resolve(Box<str>, #[source] std::io::Error),
+    #[error("{0} has no address")]
+    NoAddress(Box<str>),
+    #[error("HTTP handshake: {0}")]
+    Http(#[from] hyper::Error),
+}
+
+/// A byte stream with the application at `dial`. `headers` tell the far end of a tunnel who is behind it.
+///
+/// # Errors
+/// The endpoint, or the node proxy before it, could not be reached within `limit` or refused.
+pub(crate) async fn connect(
+    local: &Arc<Local>,
+    dial: &Dial,
+    headers: ConnectHeaders,
+    limit: Duration,
+) -> Result<Io, ConnectFailure> {
+    match dial {
+        Dial::Tcp(address) => Ok(tcp(*address, limit).await?.into()),
+        Dial::Name(name, port) => {
+            let failed = |error| ConnectFailure::Resolve((**name).into(), error);
+            let mut found = lookup_host((&**name, *port)).await.map_err(failed)?;
+            let address = found.next().ok_or_else(|| ConnectFailure::NoAddress((**name).into()))?;
+            Ok(tcp(address, limit).await?.into())
+        }
+        Dial::Hbone { proxy, authority, identities } => {
+            let source = local.context.identity.clone();
+            let key = PoolKey { source, identities: identities.clone(), address: *proxy };
+            let security = &local.context.security;
+            let dial = || {
+                let (security, key) = (security.clone(), key.clone());
+                async move { secure(&security, tcp(key.address, limit).await?, &key).await }
+            };
+            let destination = Authority::from(*authority);
+            let opening = local.tunnels.connect(&key, dial, &destination, headers);
+            match timeout(limit, opening).await {
+                Ok(Ok((stream, _))) => Ok(stream.into_io().into()),
+                Ok(Err(error)) => Err(ConnectFailure::Tunnel(error)),
+                Err(_) => Err(ConnectFailure::TooSlow(*authority, limit)),
+            }
+        }
+    }
+}
+
+async fn tcp(address: SocketAddr, timeout: Duration) -> Result<TcpStream, ConnectError> {
+    ambit_net::connect(address, &ConnectOptions { timeout, ..Default::default() }).await
+}
+
+// === impl ConnectFailure ===
+
+impl ConnectFailure {
+    /// A stable label for logs.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Tcp(error) => error.reason(),
+            Self::Tunnel(error) => reason(error),
+            Self::TooSlow(..) => "timed_out",
+            Self::Resolve(..) | Self::NoAddress(_) => "resolve",
+            Self::Http(_) => "http_handshake",
+        }
+    }
+
+    /// Whether the far end's policy refused the tunnel.
+    pub(crate) fn is_denial(&self) -> bool {
+        let Self::Tunnel(PoolError::Tunnel(ambit_hbone::Error::Status(status))) = self else {
+            return false;
+        };
+        *status == StatusCode::UNAUTHORIZED
+    }
+}
