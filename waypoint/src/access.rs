@@ -6,7 +6,6 @@ use tracing::{Level, event};
 use crate::connection::Connection;
 use crate::destination::{Destination, Endpoint};
 use crate::request::{End, Line};
-use crate::target::Target;
 
 /// What a line says.
 pub(crate) struct RequestLog<'a> {
@@ -31,10 +30,7 @@ pub(crate) fn enabled() -> bool {
 pub(crate) fn log(log: &RequestLog<'_>) {
     let connection = log.connection;
     let identity = connection.caller.identity.as_ref().map(ToString::to_string);
-    let service = match &connection.target {
-        Target::Service { service, .. } => Some(&*service.hostname),
-        Target::Workload { .. } => None,
-    };
+    let service = connection.target.service().map(|service| &*service.hostname);
     let destination = log.destination.map(|to| {
         let subset = if to.subset.is_empty() { String::new() } else { format!("/{}", to.subset) };
         format!("{}:{}{subset}", to.service.hostname, to.port)

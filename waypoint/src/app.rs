@@ -22,7 +22,7 @@ use crate::destination::{Destinations, Place};
 use crate::labels::KnownLabels;
 use crate::metrics::Metrics;
 use crate::rules::Book;
-use crate::{downstream, endpoints, feed};
+use crate::{downstream, endpoints, feed, front};
 
 /// How often idle connections are closed and metric series that nobody uses are dropped.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -132,6 +132,10 @@ fn serve(context: &Arc<Context>, drain: &Drain) -> anyhow::Result<()> {
         Arc::new(Local { context: context.clone(), tunnels, worker })
     };
     let locals: Arc<[Arc<Local>]> = (0..context.workers.len()).map(local).collect();
+    tokio::spawn(front::follow(context.clone(), locals.clone(), drain.clone()));
+    if context.config.hbone_port == 0 {
+        return Ok(());
+    }
     let address = SocketAddr::new(context.config.wildcard(), context.config.hbone_port);
     let options =
         ListenOptions { transparent: Transparent::Never, backlog: 1024, ..Default::default() };

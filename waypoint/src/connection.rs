@@ -51,6 +51,7 @@ impl Connection {
         let source = client.source(&target);
         let destination = match &target {
             Target::Workload { address, .. } => *address,
+            Target::Front { port, .. } => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), *port),
             Target::Service { service, port } => {
                 let vip = service.vips.first().map(|vip| vip.address);
                 SocketAddr::new(vip.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), *port)
@@ -65,11 +66,24 @@ impl Connection {
             },
             local,
             drain,
+            scheme: match &target {
+                Target::Front { name: Some(_), .. } => "https",
+                _ => "http",
+            },
             target,
             caller,
             labels,
             source,
-            scheme: "http",
+        }
+    }
+}
+
+impl Connection {
+    /// The name that TLS was opened for.
+    pub(crate) fn sni(&self) -> Option<&str> {
+        match &self.target {
+            Target::Front { name, .. } => name.as_deref().filter(|name| !name.is_empty()),
+            _ => None,
         }
     }
 }
@@ -126,10 +140,7 @@ impl Client {
             (None, Some(baggage)) => baggage.to_header(),
             (None, None) => None,
         };
-        let host = match target {
-            Target::Service { service, .. } => Some(service.hostname.to_string()),
-            Target::Workload { .. } => None,
-        };
+        let host = target.service().map(|service| service.hostname.to_string());
         let key = baggage.as_ref().map_or(0, |baggage| xxh64(baggage.as_bytes(), 0));
         let forwarded = Forwarded { source: self.address, host }.to_header();
         let headers = ConnectHeaders { baggage, forwarded, ..ConnectHeaders::default() };

@@ -42,6 +42,7 @@ pub(crate) struct Destination {
     /// What the service's port says that it speaks.
     pub protocol: Protocol,
     labels: Labels,
+    way: Way,
     settings: ArcSwap<Settings>,
     endpoints: ArcSwap<Endpoints>,
     /// Only one at a time makes new endpoints.
@@ -61,7 +62,19 @@ pub(crate) struct Destination {
 
 /// Every destination that a route names.
 #[derive(Clone, Debug)]
-pub(crate) struct Destinations(Arc<Shared>);
+pub(crate) struct Destinations {
+    shared: Arc<Shared>,
+    way: Way,
+}
+
+/// How a service is reached that has a waypoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Way {
+    /// Directly: this process is the waypoint, or stands for one.
+    Direct,
+    /// Through its waypoint, as a gateway goes.
+    Waypoint,
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -90,6 +103,7 @@ struct Key {
     /// Two versions of a DestinationRule may give one subset different labels while both are referred to.
     labels: Labels,
     protocol: i32,
+    way: Way,
 }
 
 // === impl Destinations ===
@@ -97,7 +111,13 @@ struct Key {
 impl Destinations {
     pub(crate) fn new(state: ambit_state::Reader, labels: KnownLabels, place: Place) -> Self {
         let (known, policies) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { known, policies, state, labels, place }))
+        let shared = Arc::new(Shared { known, policies, state, labels, place });
+        Self { shared, way: Way::Direct }
+    }
+
+    /// The same, for those who go through waypoints.
+    pub(crate) fn through_waypoints(&self) -> Self {
+        Self { shared: self.shared.clone(), way: Way::Waypoint }
     }
 
     /// The destination with that key, which is made if nobody has it yet.
@@ -109,18 +129,19 @@ impl Destinations {
         labels: Labels,
         protocol: Protocol,
     ) -> Arc<Destination> {
-        let key = Key { service, port, subset, labels, protocol: protocol.into() };
-        let mut known = self.0.known.lock();
+        let key = Key { service, port, subset, labels, protocol: protocol.into(), way: self.way };
+        let mut known = self.shared.known.lock();
         if let Some(destination) = known.get(&key).and_then(Weak::upgrade) {
             return destination;
         }
-        let settings = self.0.settings(&key.service, port, &key.subset);
+        let settings = self.shared.settings(&key.service, port, &key.subset);
         let destination = Arc::new(Destination {
             service: key.service.clone(),
             port,
             subset: key.subset.clone(),
             protocol,
             labels: key.labels.clone(),
+            way: self.way,
             settings: ArcSwap::new(settings),
             endpoints: ArcSwap::default(),
             renewing: Mutex::default(),
@@ -130,7 +151,7 @@ impl Destinations {
             pending: Limit::default(),
             requests: Limit::default(),
             retries: Limit::default(),
-            shared: self.0.clone(),
+            shared: self.shared.clone(),
         });
         known.insert(key, Arc::downgrade(&destination));
         // Those that nobody names any more go when the map would grow.
@@ -144,14 +165,14 @@ impl Destinations {
     pub(crate) fn set_policy(&self, service: &NamespacedHostname, settings: Vec<Settings>) {
         let settings: Vec<Arc<Settings>> = settings.into_iter().map(Arc::new).collect();
         if settings.is_empty() {
-            self.0.policies.lock().remove(service);
+            self.shared.policies.lock().remove(service);
         } else {
-            self.0.policies.lock().insert(service.clone(), settings);
+            self.shared.policies.lock().insert(service.clone(), settings);
         }
-        let known = self.0.known.lock();
+        let known = self.shared.known.lock();
         for destination in known.values().filter_map(Weak::upgrade) {
             if destination.service == *service {
-                let settings = self.0.settings(service, destination.port, &destination.subset);
+                let settings = self.shared.settings(service, destination.port, &destination.subset);
                 destination.settings.store(settings);
             }
         }
@@ -159,7 +180,7 @@ impl Destinations {
 
     /// Every destination that is in use.
     pub(crate) fn all(&self) -> Vec<Arc<Destination>> {
-        self.0.known.lock().values().filter_map(Weak::upgrade).collect()
+        self.shared.known.lock().values().filter_map(Weak::upgrade).collect()
     }
 }
 

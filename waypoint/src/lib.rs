@@ -17,6 +17,7 @@ mod downstream;
 mod dump;
 mod endpoints;
 mod feed;
+mod front;
 mod io;
 mod labels;
 mod metrics;

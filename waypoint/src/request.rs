@@ -21,6 +21,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::connection::Connection;
+use crate::destination::Destination;
 use crate::rules::Asked;
 use crate::rules::{Action, Caller, Filter};
 use crate::target::Target;
@@ -73,23 +74,14 @@ pub(crate) struct Routed {
     pub action: Option<Arc<Action>>,
     /// How much of the path the rule's prefix took.
     pub matched: usize,
-    pub default: Arc<crate::destination::Destination>,
+    /// The service itself.
+    pub default: Option<Arc<Destination>>,
 }
 
 fn route(connection: &Connection, head: &Head) -> Result<Routed, Answer> {
-    let Target::Service { service, port } = &connection.target else {
-        return Err(Answer::no_route("workload"));
-    };
     let rules = connection.local.context.rules.load();
-    let port = rules.services.get(&service.key()).and_then(|route| route.port(*port));
-    let port =
-        port.ok_or_else(|| Answer::no_route("the service does not use this waypoint any more"))?;
-    let default = port.default.clone();
     let caller: &Caller = &connection.caller;
-    let Some(table) = port.table(caller).filter(|table| table.has_http()) else {
-        return Ok(Routed { action: None, matched: 0, default });
-    };
-    let found = table.request(&Asked {
+    let asked = Asked {
         method: head.method.as_str(),
         scheme: head.scheme,
         authority: head.host(),
@@ -97,8 +89,28 @@ fn route(connection: &Connection, head: &Head) -> Result<Routed, Answer> {
         query: head.query(),
         headers: &head.headers,
         caller,
-    });
-    let found = found.ok_or_else(|| Answer::no_route("no rule matches"))?;
+    };
+    let (table, default) = match &connection.target {
+        Target::Service { service, port } => {
+            let port = rules.services.get(&service.key()).and_then(|route| route.port(*port));
+            let port =
+                port.ok_or_else(|| Answer::no_route("the service uses this waypoint no more"))?;
+            let table = port.table(caller).filter(|table| table.has_http());
+            (table, Some(port.default.clone()))
+        }
+        Target::Front { port, name } => {
+            let front = rules.fronts.get(port);
+            let front = front.ok_or_else(|| Answer::no_route("the listener is gone"))?;
+            if name.is_some() && front.is_misdirected(name.as_deref(), head.host()) {
+                return Err(Answer::misdirected());
+            }
+            let table = front.table(head.host());
+            (Some(&**table.ok_or_else(|| Answer::no_route("no route is for this host"))?), None)
+        }
+        Target::Workload { .. } => (None, None),
+    };
+    let Some(table) = table else { return Ok(Routed { action: None, matched: 0, default }) };
+    let found = table.request(&asked).ok_or_else(|| Answer::no_route("no rule matches"))?;
     Ok(Routed { action: Some(found.action.clone()), matched: found.matched, default })
 }
 

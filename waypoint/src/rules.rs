@@ -5,12 +5,14 @@
 
 mod action;
 mod edit;
+mod front;
 mod invalid;
 mod matching;
 mod path;
 mod route;
 mod table;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ambit_model::{NamespacedHostname, Str};
@@ -22,12 +24,17 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use imbl::HashMap;
 use prost::Message;
+use tokio::sync::watch;
 
 use crate::destination::{Destinations, Settings};
 use crate::labels::KnownLabels;
 
 pub(crate) use action::{Abort, Action, Backend, RetryPolicy, Shares};
+use front::{HostTables, Listener, fronts};
+use route::Compiled;
+
 pub(crate) use edit::{Cors, Filter, HeaderEdit, PathEdit, Redirect, Rewrite};
+pub(crate) use front::Front;
 pub(crate) use invalid::Invalid;
 pub(crate) use matching::{Caller, TextMatch};
 pub(crate) use path::PathMatch;
@@ -39,6 +46,8 @@ pub(crate) use table::{Asked, Table};
 pub(crate) struct Rules {
     /// The routes of the services that this waypoint fronts.
     pub services: HashMap<NamespacedHostname, Arc<Route>>,
+    /// What is listened to, by port.
+    pub fronts: Arc<BTreeMap<u16, Arc<Front>>>,
     /// Who may send which requests.
     pub policies: Arc<RequestPolicies>,
 }
@@ -51,32 +60,47 @@ pub(crate) struct Book {
     rules: Rules,
     destinations: Destinations,
     labels: KnownLabels,
+    listeners: HashMap<Str, Arc<Listener>>,
+    hosts: HostTables,
     policies: HashMap<Str, Arc<CompiledPolicy>>,
     interner: Interner,
     published: Arc<ArcSwap<Rules>>,
+    versions: watch::Sender<()>,
 }
 
 /// A handle for readers.
 #[derive(Clone)]
-pub(crate) struct Reader(Arc<ArcSwap<Rules>>);
+pub(crate) struct Reader {
+    published: Arc<ArcSwap<Rules>>,
+    versions: watch::Receiver<()>,
+}
 
 // === impl Book ===
 
 impl Book {
     pub(crate) fn new(destinations: Destinations, labels: KnownLabels) -> Self {
         let published = Arc::new(ArcSwap::from_pointee(Rules::default()));
-        let (policies, interner) = (HashMap::new(), Interner::default());
-        Self { rules: Rules::default(), destinations, labels, policies, interner, published }
+        Self {
+            rules: Rules::default(),
+            destinations,
+            labels,
+            listeners: HashMap::new(),
+            hosts: HashMap::new(),
+            policies: HashMap::new(),
+            interner: Interner::default(),
+            published,
+            versions: watch::Sender::new(()),
+        }
     }
 
     pub(crate) fn reader(&self) -> Reader {
-        Reader(self.published.clone())
+        Reader { published: self.published.clone(), versions: self.versions.subscribe() }
     }
 
     /// Takes changes in and publishes them together. Gives what is refused.
     pub(crate) fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Vec<Rejected> {
         let mut rejected = Vec::new();
-        let before = self.policies.clone();
+        let before = (self.policies.clone(), self.listeners.clone(), self.hosts.clone());
         for change in changes {
             match change {
                 Change::Resource { kind, name, body } => {
@@ -88,19 +112,31 @@ impl Book {
                 _ => {}
             }
         }
-        if !before.ptr_eq(&self.policies) {
+        if !before.0.ptr_eq(&self.policies) {
             let policies = self.policies.values().cloned();
             self.rules.policies = Arc::new(RequestPolicies::new(policies));
         }
+        if !before.1.ptr_eq(&self.listeners) || !before.2.ptr_eq(&self.hosts) {
+            self.rules.fronts = Arc::new(fronts(&self.listeners, &self.hosts));
+        }
         self.published.store(Arc::new(self.rules.clone()));
+        self.versions.send_replace(());
         rejected
     }
 
     fn set(&mut self, kind: ResourceType, name: &Str, body: Bytes) -> Result<(), Invalid> {
         match kind {
-            ResourceType::Route => {
-                let route = route::compile(decode(body)?, &self.destinations)?;
-                self.rules.services.insert(service(name)?, Arc::new(route));
+            ResourceType::Route => match route::compile(decode(body)?, &self.destinations)? {
+                Compiled::Service(service, route) => {
+                    self.rules.services.insert(service, Arc::new(route));
+                }
+                Compiled::Host(listener, host, table) => {
+                    self.hosts.insert((listener, host), Arc::new(table));
+                }
+            },
+            ResourceType::Listener => {
+                let listener = Listener::compile(&decode(body)?)?;
+                self.listeners.insert(name.clone(), Arc::new(listener));
             }
             ResourceType::TrafficPolicy => {
                 let policy: proto::TrafficPolicy = decode(body)?;
@@ -139,9 +175,15 @@ impl Book {
     fn remove(&mut self, kind: ResourceType, name: &Str) {
         match kind {
             ResourceType::Route => {
-                if let Ok(service) = service(name) {
-                    self.rules.services.remove(&service);
+                let service = name.strip_prefix("service/").map(str::parse::<NamespacedHostname>);
+                if let Some(Ok(key)) = service {
+                    self.rules.services.remove(&key);
+                } else if let Some(key) = name.strip_prefix("listener/").and_then(host_key) {
+                    self.hosts.remove(&key);
                 }
+            }
+            ResourceType::Listener => {
+                self.listeners.remove(name);
             }
             ResourceType::TrafficPolicy => {
                 if let Ok(service) = name.parse() {
@@ -159,9 +201,9 @@ impl Book {
     }
 }
 
-/// The service that a Route is for, by its resource's name.
-fn service(name: &str) -> Result<NamespacedHostname, Invalid> {
-    name.strip_prefix("service/").and_then(|key| key.parse().ok()).ok_or(Invalid::Name)
+/// Listener and host of a Route, by the rest of its resource's name.
+fn host_key(text: &str) -> Option<(Str, Str)> {
+    text.split_once('/').map(|(listener, host)| (listener.into(), host.into()))
 }
 
 fn decode<M: Message + Default>(body: Bytes) -> Result<M, Invalid> {
@@ -173,6 +215,11 @@ fn decode<M: Message + Default>(body: Bytes) -> Result<M, Invalid> {
 impl Reader {
     /// What is in force now. Take one per request and let it go soon.
     pub(crate) fn load(&self) -> arc_swap::Guard<Arc<Rules>> {
-        self.0.load()
+        self.published.load()
+    }
+
+    /// Changes with everything that is published.
+    pub(crate) fn changed(&self) -> watch::Receiver<()> {
+        self.versions.clone()
     }
 }

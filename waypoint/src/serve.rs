@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ambit_proto::ambit::Protocol as Declared;
+use ambit_proto::ambit::{ListenerProtocol, Protocol as Declared};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,17 +21,22 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// Serves a client's connection to its end.
 pub(crate) async fn connection(connection: Arc<Connection>, mut io: Io) {
-    let declared = declared(&connection);
-    let protocol = match declared {
-        Declared::Http1 => Protocol::Http1,
+    let limits = &connection.local.context.config.limits;
+    let protocol = match declared(&connection) {
         Declared::Tcp => Protocol::Opaque,
-        // What is declared as HTTP may come in either version.
-        Declared::Detect | Declared::Http2 | Declared::Grpc | Declared::Tls => {
-            let limit = connection.local.context.config.limits.detection;
+        declared => {
+            // Only where anything may come may the server be the one to speak first.
+            let limit =
+                if declared == Declared::Detect { limits.detection } else { limits.header_read };
             match sniff(&mut io, limit).await {
                 Ok((protocol, read)) => {
                     io = io.unread(read);
-                    protocol
+                    match (declared, protocol) {
+                        (Declared::Detect | Declared::Tls, found) => found,
+                        // What is declared as HTTP may come in either version, and is told if it is neither.
+                        (_, Protocol::Http2) => Protocol::Http2,
+                        _ => Protocol::Http1,
+                    }
                 }
                 Err(error) => {
                     tracing::debug!(peer = %connection.peer, %error, "connection failed before it said anything");
@@ -48,8 +53,19 @@ pub(crate) async fn connection(connection: Arc<Connection>, mut io: Io) {
 }
 
 fn declared(connection: &Connection) -> Declared {
-    let Target::Service { service, port } = &connection.target else { return Declared::Detect };
     let rules = connection.local.context.rules.load();
+    let (service, port) = match &connection.target {
+        Target::Service { service, port } => (service, port),
+        Target::Front { port, .. } => {
+            return rules.fronts.get(port).map_or(Declared::Detect, |front| match front.protocol {
+                ListenerProtocol::PlainTcp | ListenerProtocol::TlsTerminated => Declared::Tcp,
+                ListenerProtocol::TlsPassthrough => Declared::Tls,
+                // Either version, but nothing else.
+                ListenerProtocol::PlainHttp | ListenerProtocol::Https => Declared::Http2,
+            });
+        }
+        Target::Workload { .. } => return Declared::Detect,
+    };
     let route = rules.services.get(&service.key());
     route.and_then(|route| route.port(*port)).map_or(Declared::Detect, |port| port.protocol)
 }

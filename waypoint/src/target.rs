@@ -13,8 +13,19 @@ use crate::rules::Rules;
 /// What a client wants to reach.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
-    Service { service: Arc<Service>, port: u16 },
-    Workload { workload: Arc<Workload>, address: SocketAddr },
+    Service {
+        service: Arc<Service>,
+        port: u16,
+    },
+    Workload {
+        workload: Arc<Workload>,
+        address: SocketAddr,
+    },
+    /// A port of a gateway; the name is the one that TLS was opened for.
+    Front {
+        port: u16,
+        name: Option<Box<str>>,
+    },
 }
 
 /// Why a CONNECT leads nowhere.
@@ -86,6 +97,18 @@ fn served(rules: &Rules, service: &Arc<Service>, port: u16) -> Result<Target, No
         return Err(NoTarget::NoPort(key, port));
     }
     Ok(Target::Service { service: service.clone(), port })
+}
+
+// === impl Target ===
+
+impl Target {
+    /// The service that is asked for, where that is known from the connection alone.
+    pub(crate) fn service(&self) -> Option<&Arc<Service>> {
+        match self {
+            Self::Service { service, .. } => Some(service),
+            Self::Workload { .. } | Self::Front { .. } => None,
+        }
+    }
 }
 
 // === impl NoTarget ===

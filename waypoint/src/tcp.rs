@@ -88,17 +88,28 @@ fn destination(
     protocol: Protocol,
     sni: Option<&str>,
 ) -> Result<Arc<Destination>, Failed> {
-    let Target::Service { service, port } = &connection.target else { return Err(Failed::NoRoute) };
     let rules = connection.local.context.rules.load();
-    let route = rules.services.get(&service.key());
-    let port = route.and_then(|route| route.port(*port)).ok_or(Failed::NoRoute)?;
     let caller = &connection.caller;
-    let Some(table) = port.table(caller) else { return Ok(port.default.clone()) };
+    let (table, default) = match &connection.target {
+        Target::Service { service, port } => {
+            let route = rules.services.get(&service.key());
+            let port = route.and_then(|route| route.port(*port)).ok_or(Failed::NoRoute)?;
+            (port.table(caller), Some(port.default.clone()))
+        }
+        Target::Front { port, .. } => {
+            let host = sni.or(connection.sni()).unwrap_or_default();
+            let front = rules.fronts.get(port).and_then(|front| front.table(host));
+            (Some(&**front.ok_or(Failed::NoRoute)?), None)
+        }
+        Target::Workload { .. } => return Err(Failed::NoRoute),
+    };
+    let Some(table) = table else { return default.ok_or(Failed::NoRoute) };
     let shares = match protocol {
         Protocol::Tls if table.has_tls() => table.tls(sni.unwrap_or_default(), caller),
         _ if table.has_tcp() => table.tcp(None, caller),
+        _ if table.has_tls() => table.tls(connection.sni().unwrap_or_default(), caller),
         // Rules for requests alone do not bind what carries none.
-        _ => return Ok(port.default.clone()),
+        _ => return default.ok_or(Failed::NoRoute),
     };
     chosen(shares.ok_or(Failed::NoRoute)?)
 }
@@ -140,10 +151,7 @@ async fn open(
 fn labels(connection: &Connection, endpoint: Option<&Endpoint>) -> TrafficLabels {
     TrafficLabels {
         source: Some(connection.labels.clone()),
-        destination_service: match &connection.target {
-            Target::Service { service, .. } => Some(ServiceLabels::from(&**service)),
-            Target::Workload { .. } => None,
-        },
+        destination_service: connection.target.service().map(|s| ServiceLabels::from(&**s)),
         destination: Some(endpoint.map_or_else(PeerLabels::default, |e| e.labels.clone())),
         request_protocol: RequestProtocol::Tcp,
         security: connection.security,

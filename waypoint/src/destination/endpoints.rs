@@ -5,11 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use ambit_model::{Identity, NetworkMode, Service, Str, TunnelProtocol, Workload};
+use ambit_model::{
+    GatewayDestination, Identity, NetworkMode, Service, Str, TunnelProtocol, Workload,
+};
 use ambit_state::{Rank, Snapshot};
 
 use super::endpoint::{Dial, Endpoint};
-use super::{Destination, Place};
+use super::{Destination, Place, Way};
 use crate::labels::KnownLabels;
 use crate::rules::Labels;
 
@@ -59,14 +61,22 @@ impl Endpoints {
         let own = place.address.and_then(|ip| snapshot.workload_at(&place.network, ip));
         let own = own.unwrap_or_default();
         let now = Instant::now();
+        // A gateway leaves to a service's waypoint whatever is to be done for the service.
+        let waypoint = (of.way == Way::Waypoint).then(|| waypoint_of(snapshot, &service)).flatten();
+        let pool = waypoint.as_ref().unwrap_or(&service);
         let mut tiers: Vec<Tier> = Vec::new();
-        for candidate in snapshot.endpoints(&service) {
+        for candidate in snapshot.endpoints(pool) {
             let workload = candidate.workload();
-            if workload.capacity == 0 || !has_labels(labels, &workload, &of.labels) {
+            let chosen = waypoint.is_some() || has_labels(labels, &workload, &of.labels);
+            if workload.capacity == 0 || !chosen {
                 continue;
             }
-            let Some(rank) = candidate.rank(&service, &own) else { continue };
-            let Some(dial) = dial(&service, &workload, of.port) else { continue };
+            let Some(rank) = candidate.rank(pool, &own) else { continue };
+            let dial = match &waypoint {
+                Some(waypoint) => through(waypoint, &workload, &service, of.port),
+                None => dial(&service, &workload, of.port),
+            };
+            let Some(dial) = dial else { continue };
             let endpoint = match known.get(&workload.uid) {
                 Some(known) if known.workload == workload && known.dial == dial => (*known).clone(),
                 _ => Arc::new(Endpoint::new(workload, dial, place.workers, now)),
@@ -79,6 +89,24 @@ impl Endpoints {
         tiers.sort_by_key(|tier| std::cmp::Reverse(tier.rank));
         Self { version, service: Some(service), tiers }
     }
+}
+
+/// The service of the waypoint that stands in front of `service`.
+fn waypoint_of(snapshot: &Snapshot, service: &Service) -> Option<Arc<Service>> {
+    let GatewayDestination::Hostname(key) = &service.waypoint.as_ref()?.destination else {
+        return None;
+    };
+    snapshot.service(key).cloned()
+}
+
+/// How `port` of `service` is reached through a pod of its waypoint (protocol facts 2.8).
+fn through(waypoint: &Service, pod: &Workload, service: &Service, port: u16) -> Option<Dial> {
+    let gateway = service.waypoint.as_ref()?;
+    let own = pod.services.get(&waypoint.key());
+    let target = own.and_then(|ports| ports.get(&gateway.hbone_mtls_port)).copied();
+    let proxy = SocketAddr::new(*pod.workload_ips.first()?, target.unwrap_or(HBONE));
+    let authority = SocketAddr::new(service.vips.first()?.address, port);
+    Some(Dial::Hbone { proxy, authority, identities: vec![pod.identity()] })
 }
 
 fn has_labels(known: &KnownLabels, workload: &Workload, wanted: &Labels) -> bool {

@@ -43,6 +43,12 @@ impl Answer {
         Self { body, ..Self::new(StatusCode::FORBIDDEN, RequestFlag::Denied, reason) }
     }
 
+    /// The connection was opened for another host.
+    pub(crate) fn misdirected() -> Self {
+        let reason = "the connection was opened for another host";
+        Self::new(StatusCode::MISDIRECTED_REQUEST, RequestFlag::Invalid, reason)
+    }
+
     pub(crate) fn no_route(reason: &'static str) -> Self {
         Self {
             body: Bytes::new(),

@@ -9,7 +9,6 @@ use http::HeaderMap;
 use super::answer::Answer;
 use super::head::Head;
 use crate::connection::Connection;
-use crate::target::Target;
 
 /// The headers of a request, for policies.
 struct Lines<'a>(&'a HeaderMap);
@@ -25,10 +24,7 @@ impl HeaderValues for Lines<'_> {
 /// # Errors
 /// The answer to a request that is denied.
 pub(super) fn authorize(connection: &Connection, head: &Head) -> Result<(), Answer> {
-    let service = match &connection.target {
-        Target::Service { service, .. } => Some(service.key()),
-        Target::Workload { .. } => None,
-    };
+    let service = connection.target.service().map(|service| service.key());
     let rules = connection.local.context.rules.load();
     let mut candidates = rules.policies.of(service.as_ref()).peekable();
     if candidates.peek().is_none() {
@@ -47,7 +43,7 @@ pub(super) fn authorize(connection: &Connection, head: &Head) -> Result<(), Answ
         // What a header says of earlier hops counts only where a gateway of ours has checked it.
         remote_ip: connection.peer.ip(),
         destination: connection.destination,
-        sni: None,
+        sni: connection.sni(),
         auth: None,
     };
     let decision = decide_request(&facts, candidates);

@@ -19,7 +19,6 @@ use crate::access::{self, RequestLog};
 use crate::connection::Connection;
 use crate::destination::{Destination, Endpoint};
 use crate::rules::Action;
-use crate::target::Target;
 
 /// A request from its first byte to its response's last.
 pub(crate) struct Exchange {
@@ -118,10 +117,11 @@ impl Exchange {
     }
 
     fn labels(&self, end: End) -> RequestLabels {
-        let service = match &self.connection.target {
-            Target::Service { service, .. } => ServiceLabels::from(&**service),
-            Target::Workload { .. } => ServiceLabels::default(),
-        };
+        // Behind a gateway, the service is the one that its rules chose.
+        let chosen = || self.destination.as_ref().and_then(|to| to.endpoints().service.clone());
+        let service = self.connection.target.service().cloned().or_else(chosen);
+        let service =
+            service.map_or_else(ServiceLabels::default, |service| ServiceLabels::from(&*service));
         let endpoint = self.endpoint.as_deref();
         let destination = endpoint.map_or_else(PeerLabels::default, |e| e.labels.clone());
         RequestLabels {

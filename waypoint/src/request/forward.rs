@@ -70,7 +70,7 @@ pub(super) async fn forward(
         Some(backend) => backend.to.clone().map_err(|why| {
             Answer::new(StatusCode::INTERNAL_SERVER_ERROR, RequestFlag::NoRoute, &*why)
         })?,
-        None => routed.default.clone(),
+        None => routed.default.clone().ok_or_else(|| Answer::no_route("nothing to forward to"))?,
     };
     exchange.destination = Some(destination.clone());
     let settings = destination.settings().clone();

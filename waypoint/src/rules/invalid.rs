@@ -1,5 +1,7 @@
 //! Why a resource is refused.
 
+use ambit_tls::FrontError;
+
 /// What is wrong with a resource.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Invalid {
@@ -27,6 +29,8 @@ pub(crate) enum Invalid {
     Action(u32),
     #[error("{0}")]
     Policy(String),
+    #[error("TLS: {0}")]
+    Tls(#[from] FrontError),
     #[error("{0} is missing")]
     Missing(&'static str),
 }

@@ -30,36 +30,32 @@ pub(crate) struct Port {
     everybody: Option<Table>,
 }
 
-pub(super) fn compile(message: proto::Route, to: &Destinations) -> Result<Route, Invalid> {
-    if let Some(unknown) =
-        message.required_features.iter().find(|feature| !FEATURES.contains(&feature.as_str()))
-    {
+/// A Route, by what it is for.
+pub(super) enum Compiled {
+    Service(NamespacedHostname, Route),
+    /// A listener's host.
+    Host(Str, Str, Table),
+}
+
+pub(super) fn compile(message: proto::Route, to: &Destinations) -> Result<Compiled, Invalid> {
+    let known = |feature: &&String| !FEATURES.contains(&feature.as_str());
+    if let Some(unknown) = message.required_features.iter().find(known) {
         return Err(Invalid::Feature(unknown.clone()));
     }
-    let Some(Target::Service(service)) = message.target else {
-        return Err(Invalid::Missing("the service"));
-    };
-    let service: NamespacedHostname =
-        service.parse().map_err(|_| Invalid::Service(service.clone()))?;
-    let mut ports = HashMap::new();
-    for port in message.ports {
-        let protocol = proto::Protocol::try_from(port.protocol).unwrap_or_default();
-        let port = number(port.port)?;
-        let default = to.get(service.clone(), port, Str::default(), Labels::default(), protocol);
-        ports.insert(port, Port { protocol, default, consumers: Vec::new(), everybody: None });
-    }
-    for table in message.tables {
-        let port = number(table.port)?;
-        let consumer: Str = table.consumer_namespace.as_str().into();
-        let table = Table::compile(table, to)?;
-        let of = ports.get_mut(&port).ok_or(Invalid::Port(port.into()))?;
-        if consumer.is_empty() {
-            of.everybody = Some(table);
-        } else {
-            of.consumers.push((consumer, table));
+    match message.target {
+        Some(Target::Service(service)) => {
+            let service: NamespacedHostname =
+                service.parse().map_err(|_| Invalid::Service(service.clone()))?;
+            let route = Route::compile(&service, message.ports, message.tables, to)?;
+            Ok(Compiled::Service(service, route))
         }
+        Some(Target::Listener(of)) => {
+            let table = message.tables.into_iter().next().unwrap_or_default();
+            let table = Table::compile(table, &to.through_waypoints())?;
+            Ok(Compiled::Host(of.listener.into(), of.hostname.into(), table))
+        }
+        None => Err(Invalid::Missing("what the route is for")),
     }
-    Ok(Route { ports })
 }
 
 fn number(port: u32) -> Result<u16, Invalid> {
@@ -69,6 +65,34 @@ fn number(port: u32) -> Result<u16, Invalid> {
 // === impl Route ===
 
 impl Route {
+    fn compile(
+        service: &NamespacedHostname,
+        messages: Vec<proto::Port>,
+        tables: Vec<proto::Table>,
+        to: &Destinations,
+    ) -> Result<Self, Invalid> {
+        let mut ports = HashMap::new();
+        for message in messages {
+            let protocol = message.protocol();
+            let port = number(message.port)?;
+            let (subset, labels) = (Str::default(), Labels::default());
+            let default = to.get(service.clone(), port, subset, labels, protocol);
+            ports.insert(port, Port { protocol, default, consumers: Vec::new(), everybody: None });
+        }
+        for message in tables {
+            let port = number(message.port)?;
+            let consumer: Str = message.consumer_namespace.as_str().into();
+            let table = Table::compile(message, to)?;
+            let of = ports.get_mut(&port).ok_or(Invalid::Port(port.into()))?;
+            if consumer.is_empty() {
+                of.everybody = Some(table);
+            } else {
+                of.consumers.push((consumer, table));
+            }
+        }
+        Ok(Self { ports })
+    }
+
     pub(crate) fn port(&self, port: u16) -> Option<&Port> {
         self.ports.get(&port)
     }
