@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use ambit_policy::{ConnectionFacts, decide_connection};
 use ambit_telemetry::{
     PeerLabels, Reporter, RequestProtocol, ResponseFlags, ServiceLabels, TrafficLabels,
 };
@@ -22,6 +23,8 @@ const TRIES: usize = 3;
 /// Why a connection leads nowhere.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
+    #[error("denied: {0}")]
+    Denied(String),
     #[error("no rule matches")]
     NoRoute,
     #[error("the rule's backend cannot be used: {0}")]
@@ -54,14 +57,19 @@ async fn run(connection: &Connection, mut client: Io, protocol: Protocol) {
         }
     }
     let metrics = &connection.local.context.metrics.traffic;
-    let opened = match destination(connection, protocol, sni.as_deref()) {
+    let allowed = authorize(connection, sni.as_deref());
+    let opened = match allowed.and_then(|()| destination(connection, protocol, sni.as_deref())) {
         Ok(destination) => open(connection, &destination).await,
         Err(error) => Err(error),
     };
     let (mut server, endpoint) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            metrics.open(&labels(connection, None)).close(ResponseFlags::Connect);
+            let flags = match error {
+                Failed::Denied(_) => ResponseFlags::Deny,
+                _ => ResponseFlags::Connect,
+            };
+            metrics.open(&labels(connection, None)).close(flags);
             tracing::warn!(peer = %connection.peer, %error, "connection failed");
             return;
         }
@@ -80,6 +88,27 @@ async fn run(connection: &Connection, mut client: Io, protocol: Protocol) {
         }
     };
     record.close(flags);
+}
+
+/// Asks the policies that apply. What only a request could show lets no connection pass.
+fn authorize(connection: &Connection, sni: Option<&str>) -> Result<(), Failed> {
+    let service = connection.target.service().map(|service| service.key());
+    let rules = connection.local.context.rules.load();
+    let facts = ConnectionFacts {
+        source_identity: connection.caller.identity.as_ref(),
+        source_ip: connection.peer.ip(),
+        destination: connection.destination,
+        sni: sni.or(connection.sni()),
+    };
+    let decision = decide_connection(&facts, rules.policies.of(service.as_ref()));
+    match (decision.denied(), decision.asks.first()) {
+        (false, None) => Ok(()),
+        (true, _) => Err(Failed::Denied(decision.to_string())),
+        (false, Some(ask)) => Err(Failed::Denied(format!(
+            "{} has {} asked, which nobody knows",
+            ask.policy, ask.provider
+        ))),
+    }
 }
 
 /// Where the connection goes by its rules, else to the service itself.
