@@ -11,11 +11,13 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
+use crate::grpc::Messages;
+
 /// Any body that this process sends.
 pub(crate) enum Body {
     Empty,
     /// As it comes from the other side; its bytes are counted.
-    Passed(Incoming, Arc<AtomicU64>),
+    Passed(Incoming, Arc<Seen>),
     Kept(Replay),
 }
 
@@ -41,7 +43,7 @@ struct State {
     rest: Option<Incoming>,
     /// Others who wait for the next chunk; the body itself remembers only the last who asked.
     waiting: Vec<Waker>,
-    counted: Arc<AtomicU64>,
+    counted: Arc<Seen>,
     hint: SizeHint,
 }
 
@@ -52,6 +54,38 @@ pub(crate) enum BodyError {
     Received(#[from] hyper::Error),
     #[error("the body cannot be sent again: it is larger than what is kept")]
     Overflown,
+}
+
+/// What of a request body has passed.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    bytes: AtomicU64,
+    /// The messages, of a gRPC call.
+    messages: Option<Mutex<Messages>>,
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// For a gRPC call, whose messages are counted.
+    pub(crate) fn of_grpc() -> Self {
+        Self { messages: Some(Mutex::default()), ..Self::default() }
+    }
+
+    fn see(&self, data: &[u8]) {
+        self.bytes.fetch_add(data.len() as u64, Relaxed);
+        if let Some(messages) = &self.messages {
+            messages.lock().see(data);
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages.as_ref().map_or(0, |messages| messages.lock().count)
+    }
 }
 
 // === impl Body ===
@@ -71,7 +105,7 @@ impl HttpBody for Body {
                 if let Some(Ok(frame)) = &frame
                     && let Some(data) = frame.data_ref()
                 {
-                    counted.fetch_add(data.len() as u64, Relaxed);
+                    counted.see(data);
                 }
                 Poll::Ready(frame.map(|frame| Ok(frame?)))
             }
@@ -100,7 +134,7 @@ impl HttpBody for Body {
 
 impl Kept {
     /// Keeps up to `limit` bytes of `body` while it is sent.
-    pub(crate) fn new(body: Incoming, limit: usize, counted: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(body: Incoming, limit: usize, counted: Arc<Seen>) -> Self {
         let hint = body.size_hint();
         Self(Arc::new(Mutex::new(State {
             chunks: Vec::new(),
@@ -196,7 +230,7 @@ impl State {
     }
 
     fn keep(&mut self, data: &Bytes) {
-        self.counted.fetch_add(data.len() as u64, Relaxed);
+        self.counted.see(data);
         self.read += 1;
         self.bytes += data.len();
         if self.is_overflown() {

@@ -118,7 +118,7 @@ fn destination(
     sni: Option<&str>,
 ) -> Result<Arc<Destination>, Failed> {
     let rules = connection.local.context.rules.load();
-    let caller = &connection.caller;
+    let (caller, to) = (&connection.caller, connection.destination.ip());
     let (table, default) = match &connection.target {
         Target::Service { service, port } => {
             let route = rules.services.get(&service.key());
@@ -136,9 +136,9 @@ fn destination(
     };
     let Some(table) = table else { return default.ok_or(Failed::NoRoute) };
     let shares = match protocol {
-        Protocol::Tls if table.has_tls() => table.tls(sni.unwrap_or_default(), caller),
-        _ if table.has_tcp() => table.tcp(None, caller),
-        _ if table.has_tls() => table.tls(connection.sni().unwrap_or_default(), caller),
+        Protocol::Tls if table.has_tls() => table.tls(sni.unwrap_or_default(), to, caller),
+        _ if table.has_tcp() => table.tcp(to, caller),
+        _ if table.has_tls() => table.tls(connection.sni().unwrap_or_default(), to, caller),
         // Rules for requests alone do not bind what carries none.
         _ => return default.ok_or(Failed::NoRoute),
     };

@@ -1,7 +1,6 @@
 //! What is remembered of a request until its response has ended, for metrics and the access log.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use ambit_telemetry::{
@@ -16,6 +15,7 @@ use super::answer::Answer;
 use super::head::Head;
 use super::response::{Content, Edit};
 use crate::access::{self, RequestLog};
+use crate::body::Seen;
 use crate::connection::Connection;
 use crate::destination::{Destination, Endpoint};
 use crate::rules::Action;
@@ -27,7 +27,7 @@ pub(crate) struct Exchange {
     pub flag: RequestFlag,
     /// Why this process answered itself, in words.
     pub reason: Option<Box<str>>,
-    pub request_bytes: Arc<AtomicU64>,
+    pub sent: Arc<Seen>,
     /// What rules want of the response's head.
     pub response_edits: Vec<Edit>,
     pub destination: Option<Arc<Destination>>,
@@ -53,6 +53,8 @@ pub(crate) struct End {
     pub status: u16,
     pub grpc_status: Option<u32>,
     pub response_bytes: u64,
+    /// Of a gRPC call.
+    pub messages: u64,
 }
 
 // === impl Exchange ===
@@ -64,7 +66,7 @@ impl Exchange {
             began: Instant::now(),
             flag: RequestFlag::None,
             reason: None,
-            request_bytes: Arc::default(),
+            sent: Arc::default(),
             response_edits: Vec::new(),
             destination: None,
             endpoint: None,
@@ -78,6 +80,9 @@ impl Exchange {
     /// The request's head has been read.
     pub(super) fn asked(&mut self, head: &Head) {
         self.grpc = head.is_grpc();
+        if self.grpc {
+            self.sent = Arc::new(Seen::of_grpc());
+        }
         if access::enabled() {
             self.asked = Some(Box::new(Line {
                 method: head.method.clone(),
@@ -106,11 +111,15 @@ impl Exchange {
     pub(super) fn end(self, end: End) {
         let figures = RequestFigures {
             duration: self.began.elapsed(),
-            request_bytes: self.request_bytes.load(Relaxed),
+            request_bytes: self.sent.bytes(),
             response_bytes: end.response_bytes,
         };
         let metrics = &self.connection.local.context.metrics;
-        metrics.requests.series(&self.labels(end)).count(figures);
+        let series = metrics.requests.series(&self.labels(end));
+        series.count(figures);
+        if self.grpc {
+            series.messages(self.sent.messages(), end.messages);
+        }
         if self.asked.is_some() || self.reason.is_some() {
             self.log(end, figures);
         }

@@ -352,7 +352,7 @@ fn timed_out() -> Answer {
 
 impl Source {
     fn new(exchange: &Exchange, body: Incoming, keep: bool) -> Self {
-        let counted = exchange.request_bytes.clone();
+        let counted = exchange.sent.clone();
         if body.is_end_stream() {
             Self::None
         } else if keep {
