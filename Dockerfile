@@ -7,12 +7,17 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked --workspace \
     && mkdir /out \
-    && for name in ztunnel controller ambit-agent ambit; do cp "target/release/$name" /out/ || exit 1; done \
+    && for name in ztunnel waypoint controller ambit-agent ambit; do cp "target/release/$name" /out/ || exit 1; done \
     && if [ -e target/release/ambit-cni ]; then cp target/release/ambit-cni /out/; fi
 
 FROM debian:bookworm-slim AS ztunnel
 COPY --from=build /out/ztunnel /usr/local/bin/ztunnel
 ENTRYPOINT ["/usr/local/bin/ztunnel"]
+
+FROM debian:bookworm-slim AS waypoint
+COPY --from=build /out/waypoint /usr/local/bin/waypoint
+USER 65532:65532
+ENTRYPOINT ["/usr/local/bin/waypoint"]
 
 FROM debian:bookworm-slim AS controller
 COPY --from=build /out/controller /usr/local/bin/controller

@@ -10,7 +10,7 @@ help:
 
 demo: ## the mesh on this machine: two nodes, four pods, real mTLS and policy
 	@tests/need.sh nft:nftables ip:iproute2 tcpdump:tcpdump curl:curl
-	$(CARGO) build --release --locked -p ambit-cli -p ambit-ztunnel -p ambit-controller -p ambit-agent -p ambit-echo
+	$(CARGO) build --release --locked -p ambit-cli -p ambit-ztunnel -p ambit-waypoint -p ambit-controller -p ambit-agent -p ambit-echo
 	$(BIN)/ambit up examples/hello --demo
 
 build: ## release binaries in target/release

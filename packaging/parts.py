@@ -16,6 +16,7 @@ XTABLES = [f"{family}{verb}" for family in ("iptables", "ip6tables") for verb in
 # Each image has the name of its program. The agent runs the programs that put rules into pods.
 COMPONENTS = {
     "ztunnel": {},
+    "waypoint": {"user": NONROOT},
     "controller": {"user": NONROOT},
     "ambit-agent": {"beside": ["ambit-cni"], "rules": True},
     "ambit": {"user": NONROOT},

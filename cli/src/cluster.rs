@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use http::Request;
 use http::header::{CONTENT_TYPE, DATE};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::client::Body;
@@ -181,10 +181,36 @@ impl Cluster {
         Ok(copies)
     }
 
+    /// Objects of a kind in version 1, of one namespace or of all.
+    pub(crate) fn kind_of(
+        &self,
+        group: &str,
+        kind: &str,
+        namespace: Option<&str>,
+    ) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+        match namespace {
+            Some(namespace) => Api::namespaced_with(self.0.clone(), namespace, &resource),
+            None => Api::all_with(self.0.clone(), &resource),
+        }
+    }
+
+    /// Pods of one namespace or of all.
+    pub(crate) fn pods_in(&self, namespace: Option<&str>) -> Api<Pod> {
+        match namespace {
+            Some(namespace) => Api::namespaced(self.0.clone(), namespace),
+            None => Api::all(self.0.clone()),
+        }
+    }
+
+    /// The namespaces.
+    pub(crate) fn namespaces(&self) -> Api<Namespace> {
+        Api::all(self.0.clone())
+    }
+
     /// Objects of a kind in version 1.
     pub(crate) fn named(&self, group: &str, kind: &str, namespace: &str) -> Api<DynamicObject> {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
-        Api::namespaced_with(self.0.clone(), namespace, &resource)
+        self.kind_of(group, kind, Some(namespace))
     }
 
     /// Where objects like `object` are.

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::cluster::{Cluster, MARK};
 use crate::manifests::{Settings, objects, title};
 use crate::terminal::{Style, Terminal};
+use crate::waypoint::GATEWAY_API;
 
 /// What to install.
 #[derive(Args, Debug)]
@@ -60,6 +61,12 @@ pub(crate) async fn install(options: Options) -> Result<()> {
         }
         terminal.line(Style::Plain, &format!("{} applied", title(object)));
     }
+    if !cluster.groups().await?.iter().any(|group| group == "gateway.networking.k8s.io") {
+        let text = format!(
+            "The cluster has no Gateways; waypoints need the CRDs of the Gateway API: {GATEWAY_API}"
+        );
+        terminal.line(Style::Faint, &text);
+    }
     if options.wait > 0 {
         cluster.running(&objects, Duration::from_secs(options.wait)).await?;
         terminal.line(Style::Good, "Ambit runs. To bring a namespace into the mesh:");
@@ -98,6 +105,9 @@ pub(crate) async fn uninstall(removal: Removal) -> Result<()> {
         if cluster.delete(object).await? {
             terminal.line(Style::Plain, &format!("{what} removed"));
         }
+    }
+    for what in cluster.delete_deployed().await? {
+        terminal.line(Style::Plain, &format!("{what} removed"));
     }
     cluster.delete_roots().await?;
     // Whoever installs it again right away would be refused.

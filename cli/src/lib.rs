@@ -11,6 +11,7 @@ mod rights;
 mod signals;
 mod terminal;
 mod up;
+mod waypoint;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -36,6 +37,8 @@ enum Command {
     Check(check::Options),
     /// The certificate authority of the mesh.
     Ca(ca::Options),
+    /// Waypoints: make, list, explain and remove them.
+    Waypoint(waypoint::Options),
     /// Take every pod out of the mesh and remove it from the cluster.
     Uninstall(install::Removal),
 }
@@ -55,6 +58,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         Command::Install(options) => install::install(options).await,
         Command::Ca(options) => ca::run(options).await,
         Command::Check(options) => check::run(options).await,
+        Command::Waypoint(options) => waypoint::run(options).await,
         Command::Uninstall(removal) => install::uninstall(removal).await,
     }
 }

@@ -1,7 +1,9 @@
 //! What the controller itself keeps in the cluster: its certificate authority, the copies of its roots in every
-//! namespace, what objects say in their status, and the lease that says which replica writes those.
+//! namespace, what objects say in their status, what is deployed for Gateways, and the lease that says which replica
+//! writes those.
 
 mod authority;
+mod deployments;
 mod lease;
 mod root_copies;
 mod statuses;
@@ -16,10 +18,13 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::Resource;
 use kube::runtime::watcher::{self, watcher};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::watch::{Backoff, Pace, watch_error};
 
 pub use authority::SecretAuthority;
+pub use deployments::{Deployments, ProxySettings};
 pub use lease::{Election, LeaseSettings};
 pub use root_copies::RootCopies;
 pub use statuses::{StatusWriter, Statuses};
@@ -79,7 +84,19 @@ where
         Some(name) => config.fields(&format!("metadata.name={name}")),
         None => config,
     };
-    let patience = Patience { backoff: Backoff::new(pace), complaint: String::new() };
+    follow_with(api, config, pace)
+}
+
+/// Everything that happens to the objects that `config` selects.
+fn follow_with<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    pace: Pace,
+) -> impl Stream<Item = watcher::Event<K>> + use<K>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let patience = Patience { backoff: Backoff::new(pace), pace, complaint: String::new() };
     let events = watcher(api, config).scan(patience, |patience, event| {
         let (event, pause) = match event {
             Ok(event) => (Some(patience.succeeded(event)), None),
@@ -98,7 +115,29 @@ where
 /// Tells each failure once, and makes the next try wait.
 struct Patience {
     backoff: Backoff,
+    pace: Pace,
     complaint: String,
+}
+
+/// Does `work` anew whenever this replica leads, and drops it when it does not.
+async fn while_leading<F: Future<Output = ()>>(
+    mut leads: watch::Receiver<bool>,
+    mut work: impl FnMut() -> F,
+) {
+    while leads.wait_for(|leads| *leads).await.is_ok() {
+        tokio::select! {
+            () = work() => {}
+            _ = leads.wait_for(|leads| !*leads) => {}
+        }
+    }
+}
+
+/// Waits for a moment, for ever if there is none.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 // === impl Patience ===
@@ -116,10 +155,24 @@ impl Patience {
     fn failed(&mut self, error: &watcher::Error) -> Duration {
         let text = watch_error(error);
         let expired = matches!(error, watcher::Error::WatchError(status) if status.code == 410);
-        if !expired && text != self.complaint {
+        // The source of objects says which CRDs are missing.
+        let missing = code(error) == Some(404);
+        if !expired && !missing && text != self.complaint {
             tracing::warn!("cannot follow what the controller keeps in the cluster: {text}");
             self.complaint = text;
         }
-        self.backoff.failed()
+        match code(error) {
+            // Nothing changes before somebody installs a CRD or gives a right.
+            Some(403 | 404) => self.pace.absent,
+            _ => self.backoff.failed(),
+        }
+    }
+}
+
+/// The status of the answer to a list that failed.
+fn code(error: &watcher::Error) -> Option<u16> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
     }
 }

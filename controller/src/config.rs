@@ -11,6 +11,7 @@ use crate::index::Settings;
 mod cluster;
 mod names;
 
+use cluster::MeshNames;
 pub use cluster::{ClusterArgs, ClusterSource};
 use names::{is_domain, is_label, server_names};
 
@@ -31,7 +32,8 @@ pub struct Args {
     /// Port of metrics, readiness and diagnostics on the loopback; 0 takes a free one.
     #[arg(long, value_name = "PORT", default_value_t = 15014)]
     admin_port: u16,
-    /// File with one line for each node: {"token": "…", "node": "…", "serviceAccount": "namespace/name"}; mode 0600.
+    /// File with one line for each node: {"token": "…", "node": "…", "serviceAccount": "namespace/name"}, and one
+    /// without a node for each waypoint; mode 0600.
     #[arg(long, value_name = "FILE", conflicts_with = "kubernetes")]
     node_tokens: Option<PathBuf>,
     /// Directory of the certificate authority: root-cert.pem, ca-cert.pem, ca-key.pem; made where empty.
@@ -99,7 +101,7 @@ pub enum Source {
     /// Files.
     Files(FileSource),
     /// A cluster.
-    Cluster(ClusterSource),
+    Cluster(Box<ClusterSource>),
 }
 
 /// The files of a controller without a cluster.
@@ -203,7 +205,14 @@ fn source(args: &Args) -> Source {
             ca_dir: ca_dir.clone(),
             root_cert_out: args.root_cert_out.clone(),
         }),
-        _ => Source::Cluster(args.cluster.source(&args.root_namespace)),
+        _ => {
+            let names = MeshNames {
+                cluster_id: &args.cluster_id,
+                cluster_domain: &args.cluster_domain,
+                trust_domain: &args.trust_domain,
+            };
+            Source::Cluster(Box::new(args.cluster.source(&args.root_namespace, names)))
+        }
     }
 }
 

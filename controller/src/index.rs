@@ -11,6 +11,7 @@ mod guards;
 mod inputs;
 mod peer_authentication;
 mod policies;
+mod request_policies;
 mod resource;
 mod routes;
 mod services;
@@ -136,6 +137,7 @@ impl Index {
         if !first {
             let world = World { settings: &self.settings, inputs: &self.inputs };
             dirty::spread(world, &mut dirty);
+            dirty::policies_of_services(world, &mut dirty);
         }
         self.refresh(&dirty);
         self.refresh_static_policy();
@@ -241,7 +243,11 @@ fn output(world: World<'_>, object: &Object) -> Output {
             output
         }
         Object::Route(route) => routes::of_route(world, route),
-        Object::AuthorizationPolicy(policy) => policies::authorization_policy(world, policy),
+        Object::AuthorizationPolicy(policy) => {
+            let mut output = policies::authorization_policy(world, policy);
+            output.extend(request_policies::request_policies(world, policy));
+            output
+        }
         Object::PeerAuthentication(policy) => {
             peer_authentication::peer_authentication(world, policy)
         }

@@ -20,11 +20,22 @@ const LAYERS: [(u8, &[&str]); 4] = [
             "ambit-lifecycle",
         ],
     ),
-    (2, &["ambit-state", "ambit-xds", "ambit-identity", "ambit-sandbox"]),
+    (
+        2,
+        &[
+            "ambit-state",
+            "ambit-xds",
+            "ambit-identity",
+            "ambit-bootstrap",
+            "ambit-tunnel",
+            "ambit-sandbox",
+        ],
+    ),
     (
         3,
         &[
             "ambit-ztunnel",
+            "ambit-waypoint",
             "ambit-controller",
             "ambit-agent",
             "ambit-cli",

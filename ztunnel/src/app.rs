@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ambit_bootstrap::{Requester, Workers, certificate_source, follow_roots, revocations};
 use ambit_identity::Identities;
 use ambit_lifecycle::{Drain, Ready, Shutdown, ShutdownReason};
 use ambit_state::{Reader, Store};
-use ambit_telemetry::LogHandle;
+use ambit_telemetry::{LogHandle, Reporter};
+use ambit_tunnel::Security;
 use ambit_zds::DnsConfig;
 use anyhow::Context as _;
 use parking_lot::Mutex;
@@ -21,7 +23,6 @@ use crate::local_state::LocalFile;
 use crate::metrics::Metrics;
 use crate::pod::PodInfo;
 use crate::pods::{LocalPods, Pods};
-use crate::worker::Workers;
 use crate::{agent, authorize, endpoints, feed, wiring};
 
 /// How often metric series of departed workloads are dropped.
@@ -46,7 +47,7 @@ pub async fn run(config: Config, logs: LogHandle) -> anyhow::Result<()> {
     feed_state(&context, Arc::new(Mutex::new(store)), &ready, &mut registry)?;
     tokio::spawn(authorize::recheck_on_change(context.clone()));
     let signer = context.config.certificates.signer.clone();
-    tokio::spawn(wiring::follow_roots(signer, context.identities.clone()));
+    tokio::spawn(follow_roots(signer, context.identities.clone()));
     tokio::spawn(prefetch(context.clone()));
     tokio::spawn(account(context.clone()));
     let http = Drain::default();
@@ -72,11 +73,26 @@ fn context(
     workers: &Workers,
     state: Reader,
 ) -> anyhow::Result<Arc<Context>> {
-    let revocations = wiring::revocations(&config)?;
-    let identities = Identities::new(wiring::certificate_source(&config)?, revocations.clone());
+    let revocations = revocations(&config.certificates)?;
+    let requester = match config.mode {
+        ProxyMode::Shared { .. } => Requester::Node,
+        ProxyMode::Dedicated { .. } => Requester::Own,
+    };
+    let source = certificate_source(&config.certificates, &config.node.cluster, requester)?;
+    let identities = Identities::new(source, revocations.clone());
     identities.register(registry.sub_registry_with_prefix("ambit"));
+    let metrics = Metrics::register(registry);
+    let security = Security {
+        identities: identities.clone(),
+        revocations: config.certificates.crl.is_some().then(|| revocations.clone()),
+        hbone: config.hbone.clone(),
+        revoked: Arc::new({
+            let metrics = metrics.clone();
+            move || metrics.revoked(Reporter::Source)
+        }),
+    };
     Ok(Arc::new(Context {
-        metrics: Metrics::register(registry),
+        metrics,
         dns: wiring::dns(&config, state.clone(), registry),
         pods: LocalPods::default(),
         workers: workers.handles(),
@@ -84,6 +100,7 @@ fn context(
         state,
         identities,
         revocations,
+        security,
     }))
 }
 

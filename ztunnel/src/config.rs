@@ -6,11 +6,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ambit_bootstrap::{Certificates, ConfigError, ControlPlane, Env, Node, Ports};
 use ambit_hbone as hbone;
 use ambit_model::Str;
 use ambit_policy::UnknownPolicy;
-
-pub use env::ConfigError;
 
 /// The node tunnel's configuration. `docs/ztunnel-configuration.md` lists the variables.
 #[derive(Clone, Debug)]
@@ -68,29 +67,6 @@ pub enum ProxyMode {
     },
 }
 
-/// Who this process is.
-#[derive(Clone, Debug, Default)]
-pub struct Node {
-    /// `NODE_NAME`.
-    pub name: Str,
-    /// `CLUSTER_ID`.
-    pub cluster: Str,
-    /// `CLUSTER_DOMAIN`.
-    pub cluster_domain: Str,
-    /// `NETWORK`.
-    pub network: Str,
-    /// `TRUST_DOMAIN`, of the process's own identity.
-    pub trust_domain: Str,
-    /// `POD_NAME`.
-    pub pod_name: String,
-    /// `POD_NAMESPACE`.
-    pub pod_namespace: String,
-    /// `INSTANCE_IP`.
-    pub instance_ip: String,
-    /// Proxy metadata from `ISTIO_META_*`.
-    pub metadata: Vec<(String, String)>,
-}
-
 /// Where workloads, services and policies come from. Both may be given.
 #[derive(Clone, Debug, Default)]
 pub struct Discovery {
@@ -98,43 +74,6 @@ pub struct Discovery {
     pub xds: Option<ControlPlane>,
     /// A local state file (`LOCAL_XDS_PATH`).
     pub file: Option<PathBuf>,
-}
-
-/// How a control plane is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ControlPlane {
-    /// `https://host:port`.
-    pub address: String,
-    /// A path, `SYSTEM`, or PEM.
-    pub root: String,
-    /// A second name that its certificate may have.
-    pub alt_hostname: Option<String>,
-    /// A path or a literal token.
-    pub token: Option<String>,
-    /// Extra gRPC metadata.
-    pub headers: Vec<(String, String)>,
-}
-
-/// Where certificates come from.
-#[derive(Clone, Debug)]
-pub struct Certificates {
-    /// Who signs.
-    pub signer: Signer,
-    /// Lifetime to ask for.
-    pub ttl: Duration,
-    /// `CRL_PATH`.
-    pub crl: Option<PathBuf>,
-}
-
-/// Who signs certificates.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Signer {
-    /// A CA in a directory (`LOCAL_CA_DIR`).
-    Directory(PathBuf),
-    /// Throw-away certificates (`FAKE_CA`).
-    Fake,
-    /// A CA service.
-    Service(ControlPlane),
 }
 
 /// Socket options.
@@ -178,17 +117,6 @@ pub struct Dns {
     pub preferred_namespace: Option<Str>,
 }
 
-/// Ports of the process's own servers.
-#[derive(Clone, Copy, Debug)]
-pub struct Ports {
-    /// Admin, on loopback.
-    pub admin: u16,
-    /// Metrics, on every address.
-    pub stats: u16,
-    /// Readiness, on every address.
-    pub readiness: u16,
-}
-
 /// Ports of the data plane; constants of the protocol.
 pub mod port {
     /// Outbound capture.
@@ -208,7 +136,7 @@ impl Config {
     /// # Errors
     /// Every mistake at once.
     pub fn from_env() -> Result<Self, ConfigError> {
-        env::read(&|name| std::env::var(name).ok(), std::env::vars().collect())
+        env::read(Env::of_process())
     }
 }
 

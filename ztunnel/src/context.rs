@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use ambit_hbone::Pool;
+use ambit_bootstrap::Worker;
 use ambit_identity::Identities;
 use ambit_state::Reader;
 use ambit_tls::Revocations;
+use ambit_tunnel::{Security, Tunnels};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
@@ -13,8 +14,6 @@ use crate::dns::DnsProxy;
 use crate::metrics::Metrics;
 use crate::pod::Pod;
 use crate::pods::LocalPods;
-use crate::tunnel::{DialError, PoolKey};
-use crate::worker::Worker;
 
 /// Shared by all connections of the process.
 pub(crate) struct Context {
@@ -22,6 +21,7 @@ pub(crate) struct Context {
     pub state: Reader,
     pub identities: Identities,
     pub revocations: Revocations,
+    pub security: Security,
     pub metrics: Metrics,
     /// Answers the pods' DNS queries, unless turned off.
     pub dns: Option<DnsProxy>,
@@ -35,7 +35,7 @@ pub(crate) struct Local {
     pub context: Arc<Context>,
     pub pod: Arc<Pod>,
     /// HBONE connections that this pod makes on this worker.
-    pub pool: Pool<PoolKey, DialError>,
+    pub pool: Tunnels,
     /// Bounds the handshakes of peers that are under way.
     pub handshakes: Semaphore,
     /// This worker's place in [`Context::workers`].

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
+use ambit_bootstrap::{ControlPlane, synced, update, xds};
 use ambit_state::{Store, Update};
 use ambit_xds::{Client, Event, Held, Metrics, ResourceType};
 use parking_lot::Mutex;
 
-use crate::config::{Config, ControlPlane};
+use crate::config::Config;
 use crate::last_known::Saved;
 use crate::local_state::LocalFile;
-use crate::updates::{synced, update};
-use crate::wiring;
 
 /// The store, shared by the sources. They take turns; each holds the lock for one batch.
 pub(crate) type SharedStore = Arc<Mutex<Store>>;
@@ -26,7 +25,11 @@ pub(crate) async fn follow_control_plane(
     for (kind, name) in saved.iter().flat_map(Saved::names) {
         held.insert(kind, name, "");
     }
-    let client = Client::resuming(wiring::xds(&config.node, &service), metrics, held);
+    let node = &config.node;
+    let (ip, pod) = (&node.instance_ip, &node.pod_name);
+    let identity = ambit_xds::Node::ztunnel(ip, pod, &node.pod_namespace, &node.name);
+    let settings = xds(node, &service, identity, ResourceType::ZTUNNEL);
+    let client = Client::resuming(settings, metrics, held);
     let refuse_nothing = |event| {
         apply(&store, event);
         Vec::new()

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
+use ambit_bootstrap::Worker;
 use ambit_hbone::{Authority, Baggage, Connect, Forwarded, ParseAuthorityError, Refusal, Server};
 use ambit_identity::IdentityError;
 use ambit_model::{Identity, Workload};
@@ -11,6 +12,7 @@ use ambit_net::{ConnectError, Side, canonical};
 use ambit_state::{InboundError, InboundRequest, InboundTarget, Snapshot, Target, resolve_inbound};
 use ambit_telemetry::{AccessLog, Chain, ConnectionSecurity, Direction, Reporter, ResponseFlags};
 use ambit_tls::{ServerStream, TlsError};
+use ambit_tunnel::HANDSHAKE_DEADLINE;
 use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -24,8 +26,6 @@ use crate::headers::baggage;
 use crate::pod::NotReady;
 use crate::record::{Flow, Party};
 use crate::run::{end, relay_tunnel, run};
-use crate::tunnel::HANDSHAKE_DEADLINE;
-use crate::worker::Worker;
 
 /// One peer's TLS connection.
 struct Peer {

@@ -4,7 +4,6 @@
 //! Control: `feed` writes the state, `agent` says which pods to capture, `pods` starts and ends them, `authorize`
 //! rechecks what runs. `app` puts it all together.
 
-mod accept;
 mod agent;
 mod app;
 mod application;
@@ -30,9 +29,6 @@ mod pod;
 mod pods;
 mod record;
 mod run;
-mod tunnel;
-mod updates;
 mod wiring;
-mod worker;
 
 pub use app::run;

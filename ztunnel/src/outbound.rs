@@ -5,11 +5,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ambit_hbone::{Authority, Baggage, Stream};
+use ambit_hbone::{Authority, Baggage, ConnectHeaders, Response, Stream};
 use ambit_model::{Identity, Str, Workload};
 use ambit_net::{ConnectError, Side, canonical, original_dst};
 use ambit_state::{DoubleHbone, Hbone, Refusal, Request, Unresolved, resolve};
 use ambit_telemetry::{AccessLog, ConnectionSecurity, Direction, ResponseFlags};
+use ambit_tunnel::{PoolKey, TunnelError, flags, may_try_another, open_inside, reason, secure};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -22,7 +23,6 @@ use crate::plan::{Ends, Node, Plan, plan, with_hop};
 use crate::pod::NotReady;
 use crate::record::{Flow, Party};
 use crate::run::{end, relay_tcp, relay_tunnel, run};
-use crate::tunnel::{self, PoolKey, TunnelError};
 
 /// One of several endpoints gets this part of the connect deadline, so that the others get their turn.
 const ENDPOINTS_PER_DEADLINE: u32 = 3;
@@ -220,13 +220,31 @@ impl Outbound {
         let authority = Authority::from(hop.authority);
         let headers = connect_headers(&self.workload, self.source, &ends);
         let timeout = self.attempt(&ends);
-        match tunnel::open(&self.local, &key, &authority, headers, timeout).await {
+        match self.open(&key, &authority, headers, timeout).await {
             Ok((stream, _)) => {
                 let flow = self.flow(ends, hop.dial).over_tls(&self.identity, &key, &authority);
                 Ok(Open::Tunnel(stream, flow))
             }
             Err(error) => Err(Failed(ends, error.into())),
         }
+    }
+
+    /// Opens a tunnel to `authority` through the peer that `key` names.
+    async fn open(
+        &self,
+        key: &PoolKey,
+        authority: &Authority,
+        headers: ConnectHeaders,
+        connect_timeout: Duration,
+    ) -> Result<(Stream, Response), TunnelError> {
+        let dial = || {
+            let (local, key) = (self.local.clone(), key.clone());
+            async move {
+                let tcp = local.pod.connect(key.address, connect_timeout).await?;
+                secure(&local.context.security, tcp, &key).await
+            }
+        };
+        self.local.pool.connect(key, dial, authority, headers).await
     }
 
     /// Opens a tunnel to the gateway of another network and in it one to the service behind.
@@ -240,17 +258,10 @@ impl Outbound {
         let headers = connect_headers(&self.workload, self.source, &ends);
         let opened = async {
             let timeout = self.attempt(&ends);
-            let (stream, _) =
-                tunnel::open(&self.local, &outer, &authority, headers.clone(), timeout).await?;
+            let (stream, _) = self.open(&outer, &authority, headers.clone(), timeout).await?;
             let network = &self.local.context.config.node.network;
-            tunnel::open_inside(
-                &self.local.context,
-                stream,
-                &inner,
-                &authority,
-                headers.with_network(network),
-            )
-            .await
+            let security = &self.local.context.security;
+            open_inside(security, stream, &inner, &authority, headers.with_network(network)).await
         };
         match opened.await {
             Ok((stream, response)) => {
@@ -328,7 +339,7 @@ impl OutboundError {
         match self {
             Self::Refused(refusal) => refusal.reason(),
             Self::Connect(error) => error.reason(),
-            Self::Tunnel(error) => tunnel::reason(error),
+            Self::Tunnel(error) => reason(error),
             Self::Local(LocalError::Denied(_)) => "denied",
             Self::Local(LocalError::SelfCall(_)) => "self_call",
             Self::Local(LocalError::Connect(error)) => error.reason(),
@@ -338,7 +349,7 @@ impl OutboundError {
 
     fn flags(&self) -> ResponseFlags {
         match self {
-            Self::Tunnel(error) => tunnel::flags(error),
+            Self::Tunnel(error) => flags(error),
             Self::Local(error) => error.flags(),
             Self::Refused(_) | Self::Connect(_) | Self::LookUp(_) => ResponseFlags::Connect,
         }
@@ -349,7 +360,7 @@ impl OutboundError {
             Self::Connect(error) | Self::Local(LocalError::Connect(error)) => {
                 error.may_try_another()
             }
-            Self::Tunnel(error) => tunnel::may_try_another(error),
+            Self::Tunnel(error) => may_try_another(error),
             Self::LookUp(_) => true,
             Self::Refused(_) | Self::Local(LocalError::Denied(_) | LocalError::SelfCall(_)) => {
                 false

@@ -11,10 +11,10 @@ use ambit_net::NetNs;
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
-use crate::accept::accept;
 use crate::context::{Context, Local};
 use crate::pod::{Listeners, Pod, PodInfo};
 use crate::{inbound, outbound, plaintext};
+use ambit_bootstrap::accept;
 
 /// Handshakes of peers that one pod may have under way on one worker, so that it does not take all of them.
 const HANDSHAKES: usize = 64;

@@ -11,9 +11,9 @@ use ambit_telemetry::{
     AccessLog, AccessPeer, ConnectionSecurity, Direction, LabelValue, Outcome, PeerLabels,
     Reporter, ResponseFlags, ServiceLabels, TrafficLabels, TrafficMetrics,
 };
+use ambit_tunnel::PoolKey;
 
 use crate::connections::{Connection, Connections, Listed, OwnedFacts, View};
-use crate::tunnel::PoolKey;
 
 /// Everything known about a connection when it opens; boxed, so that tasks stay small.
 pub(crate) struct Flow {

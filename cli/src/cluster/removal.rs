@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use kube::Api;
+use kube::ResourceExt as _;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
-use kube::core::GroupVersionKind;
+use kube::core::{GroupVersionKind, PartialObjectMeta};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -16,6 +17,17 @@ use crate::manifests::title;
 const AGENT: &str = "ambit-agent";
 /// The mark of pods that set their node right.
 const RELEASING: &str = "ambit.dev/releasing";
+/// Who owns the fields of what is deployed for Gateways.
+const DEPLOYER: &str = "ambit-gateway";
+/// The kinds of what is deployed for Gateways, and the label that it has.
+const DEPLOYED: [(&str, &str, &str, &str); 6] = [
+    ("gateway.networking.k8s.io", "v1", "GatewayClass", ""),
+    ("apps", "v1", "Deployment", "gateway.istio.io/managed"),
+    ("", "v1", "Service", "gateway.istio.io/managed"),
+    ("", "v1", "ServiceAccount", "gateway.istio.io/managed"),
+    ("autoscaling", "v2", "HorizontalPodAutoscaler", "gateway.istio.io/managed"),
+    ("policy", "v1", "PodDisruptionBudget", "gateway.istio.io/managed"),
+];
 /// How often pods are looked at.
 const LOOK: Duration = Duration::from_millis(300);
 
@@ -122,6 +134,44 @@ impl Cluster {
         }
         Ok(())
     }
+
+    /// Removes what the controller has deployed for Gateways, and its GatewayClasses; says what. The Gateways stay.
+    pub(crate) async fn delete_deployed(&self) -> Result<Vec<String>> {
+        let mut removed = Vec::new();
+        for (group, version, kind, label) in DEPLOYED {
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+            let all: Api<DynamicObject> = Api::all_with(self.0.clone(), &resource);
+            let found = match all.list_metadata(&ListParams::default().labels(label)).await {
+                Ok(found) => found.items,
+                Err(kube::Error::Api(status)) if status.code == 404 => continue,
+                Err(error) => return Err(error).context(kind),
+            };
+            for object in found.iter().filter(|object| is_deployed(object)) {
+                let name = object.name_any();
+                let (api, what) = match object.namespace() {
+                    Some(namespace) => (
+                        Api::namespaced_with(self.0.clone(), &namespace, &resource),
+                        format!("{kind} {namespace}/{name}"),
+                    ),
+                    None => (all.clone(), format!("{kind} {name}")),
+                };
+                match api.delete(&name, &DeleteParams::background()).await {
+                    Err(kube::Error::Api(status)) if status.code == 404 => {}
+                    deleted => {
+                        deleted.with_context(|| what.clone())?;
+                        removed.push(what);
+                    }
+                }
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// Whether the controller has deployed an object for a Gateway, or made it a class.
+fn is_deployed(object: &PartialObjectMeta<DynamicObject>) -> bool {
+    let mut managers = object.metadata.managed_fields.iter().flatten();
+    managers.any(|entry| entry.manager.as_deref() == Some(DEPLOYER))
 }
 
 /// Whether a pod was started to set its node right and has done so.

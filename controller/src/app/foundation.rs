@@ -10,7 +10,9 @@ use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
 
 use super::StartError;
-use crate::cluster::{self, Election, RootCopies, SecretAuthority, StatusWriter, Statuses};
+use crate::cluster::{
+    self, Deployments, Election, RootCopies, SecretAuthority, StatusWriter, Statuses,
+};
 use crate::config::{ClusterSource, FileSource, Source};
 use crate::serve::{Authority, AuthorityFiles, FileTokens, Metrics, Pods, Reviews, Tokens};
 use crate::watch::{Directory, Kubernetes, Origin, SourceErrors, Update};
@@ -48,7 +50,7 @@ impl Foundation {
             Source::Files(files) => Self::of_files(files, names, metrics),
             Source::Cluster(cluster) => {
                 let registry = registry.sub_registry_with_prefix("ambit_controller");
-                Self::of_cluster(cluster, names, metrics, SourceErrors::register(registry)).await
+                Self::of_cluster(*cluster, names, metrics, SourceErrors::register(registry)).await
             }
         }
     }
@@ -83,7 +85,8 @@ impl Foundation {
         metrics: &Metrics,
         errors: SourceErrors,
     ) -> Result<Self, StartError> {
-        let ClusterSource { kubeconfig, namespace, reviews, lease, status_port, pace } = source;
+        let ClusterSource { kubeconfig, namespace, proxies, reviews, lease, status_port, pace } =
+            source;
         let client = cluster::connect(kubeconfig.as_deref()).await?;
         let status = bind_wildcard(status_port).map_err(StartError::Status)?;
         let secrets = SecretAuthority::new(client.clone(), &namespace, pace);
@@ -99,6 +102,7 @@ impl Foundation {
             pace,
             metrics.clone(),
         );
+        let deployments = Deployments::new(client.clone(), proxies, election.leads(), pace);
         let copies = RootCopies::new(client.clone(), authority.roots(), election.leads(), pace);
         Ok(Self {
             origin: Origin::Kubernetes(Kubernetes::follow(&client, pace, &errors)),
@@ -108,6 +112,7 @@ impl Foundation {
             keepers: vec![
                 secrets.keep(authority.clone(), metrics.clone()).boxed(),
                 copies.run().boxed(),
+                deployments.run().boxed(),
                 writer.run().boxed(),
             ],
             statuses: Some(statuses),

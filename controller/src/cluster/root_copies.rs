@@ -13,7 +13,7 @@ use kube::core::{ObjectMeta, PartialObjectMeta};
 use kube::{Api, Client};
 use tokio::sync::watch;
 
-use super::{FIELD_MANAGER, follow};
+use super::{FIELD_MANAGER, follow, while_leading};
 use crate::watch::{Backoff, Pace, api_error};
 
 use copies::{Copies, Seen};
@@ -47,16 +47,7 @@ impl RootCopies {
 
     /// Copies them, for ever.
     pub async fn run(self) {
-        let mut leads = self.leads.clone();
-        loop {
-            if leads.wait_for(|leads| *leads).await.is_err() {
-                return;
-            }
-            tokio::select! {
-                () = self.keep() => {}
-                _ = leads.wait_for(|leads| !*leads) => {}
-            }
-        }
+        while_leading(self.leads.clone(), || self.keep()).await;
     }
 
     /// Follows namespaces and copies, and writes what is missing or wrong.

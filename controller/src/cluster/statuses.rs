@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::{until, while_leading};
 use crate::index::Index;
 use crate::serve::Metrics;
 use crate::watch::{Backoff, Key, Kind, Pace, Present, Standing, resource};
@@ -46,6 +47,9 @@ pub struct StatusWriter {
     pace: Pace,
     metrics: Metrics,
 }
+
+/// While nobody writes, nothing waits to be written.
+struct Idle<'a>(&'a Metrics);
 
 /// What is remembered of writing to one kind.
 struct Desk {
@@ -98,20 +102,11 @@ impl StatusWriter {
 
     /// Writes, for ever.
     pub async fn run(self) {
-        let mut leads = self.leads.clone();
-        loop {
-            if leads.wait_for(|leads| *leads).await.is_err() {
-                return;
-            }
-            tokio::select! {
-                () = self.keep() => {}
-                _ = leads.wait_for(|leads| !*leads) => {}
-            }
-            self.metrics.statuses_pending(0);
-        }
+        while_leading(self.leads.clone(), || self.keep()).await;
     }
 
     async fn keep(&self) {
+        let _idle = Idle(&self.metrics);
         let mut desks: HashMap<Kind, Desk> = HashMap::new();
         let mut last = None;
         loop {
@@ -203,16 +198,17 @@ impl StatusWriter {
     }
 }
 
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Now, as conditions say it.
 fn timestamp() -> String {
     Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+// === impl Idle ===
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.0.statuses_pending(0);
+    }
 }
 
 // === impl Desk ===

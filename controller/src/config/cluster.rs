@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration;
-use crate::cluster::LeaseSettings;
+use crate::cluster::{LeaseSettings, ProxySettings};
 use crate::serve::{Account, ReviewSettings};
 use crate::watch::Pace;
 
@@ -46,6 +46,9 @@ pub struct ClusterArgs {
     /// Port of metrics and readiness on every address; 0 takes a free one.
     #[arg(long, value_name = "PORT", default_value_t = 15020)]
     status_port: u16,
+    /// Image of the proxies of Gateways [default: `waypoint` beside the image of the controller's own pod].
+    #[arg(long, env = "WAYPOINT_IMAGE", value_name = "IMAGE")]
+    waypoint_image: Option<String>,
     /// How often to look for kinds of objects that are missing or may not be read.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     look_again: Duration,
@@ -58,6 +61,8 @@ pub struct ClusterSource {
     pub kubeconfig: Option<PathBuf>,
     /// The namespace of the controller and of its Secrets.
     pub namespace: String,
+    /// What the proxies of Gateways are told.
+    pub proxies: ProxySettings,
     /// Whose tokens count.
     pub reviews: ReviewSettings,
     /// The Lease of the replica that writes.
@@ -68,6 +73,13 @@ pub struct ClusterSource {
     pub pace: Pace,
 }
 
+/// Names that proxies have to know.
+pub(super) struct MeshNames<'a> {
+    pub(super) cluster_id: &'a str,
+    pub(super) cluster_domain: &'a str,
+    pub(super) trust_domain: &'a str,
+}
+
 // === impl ClusterArgs ===
 
 impl ClusterArgs {
@@ -75,10 +87,20 @@ impl ClusterArgs {
         self.namespace.as_deref().unwrap_or(root)
     }
 
-    pub(super) fn source(&self, root: &str) -> ClusterSource {
+    /// Takes the mesh's `root` namespace, and its names that proxies have to know.
+    pub(super) fn source(&self, root: &str, names: MeshNames<'_>) -> ClusterSource {
         let namespace = self.namespace(root).to_owned();
         let identity = self.replica.clone().filter(|name| !name.is_empty()).unwrap_or_else(host);
         ClusterSource {
+            proxies: ProxySettings {
+                image: self.waypoint_image.clone().filter(|image| !image.is_empty()),
+                namespace: namespace.clone(),
+                pod: identity.clone(),
+                audience: self.token_audience.first().cloned().unwrap_or_default(),
+                cluster_id: names.cluster_id.to_owned(),
+                cluster_domain: names.cluster_domain.to_owned(),
+                trust_domain: names.trust_domain.to_owned(),
+            },
             kubeconfig: self.kubeconfig.clone(),
             reviews: ReviewSettings {
                 audiences: self.token_audience.clone(),

@@ -37,7 +37,7 @@ impl Index {
         }
         if let Some(Object::AuthorizationPolicy(policy)) = object {
             return vec![match policy.enforcement {
-                Enforcement::Waypoint { .. } => at_waypoint(world, policy, read),
+                Enforcement::Waypoint(..) => at_waypoint(world, policy, read, &output.problems),
                 _ => at_ztunnel(output, read),
             }];
         }
@@ -91,8 +91,13 @@ fn at_ztunnel(output: &Output, read: &[Problem]) -> Condition {
     condition(kind, enforced, "UnsupportedValue", message)
 }
 
-/// A policy that waypoints enforce.
-fn at_waypoint(world: World<'_>, policy: &AuthorizationPolicy, read: &[Problem]) -> Condition {
+/// A policy that waypoints enforce; `remarks` is what part of it means nothing.
+fn at_waypoint(
+    world: World<'_>,
+    policy: &AuthorizationPolicy,
+    read: &[Problem],
+    remarks: &[Problem],
+) -> Condition {
     let kind = ConditionType::WaypointAccepted;
     if !read.is_empty() {
         return condition(kind, false, "Invalid", joined(read));
@@ -113,6 +118,10 @@ fn at_waypoint(world: World<'_>, policy: &AuthorizationPolicy, read: &[Problem])
     }
     good.sort();
     good.dedup();
+    if !remarks.is_empty() {
+        worst.get_or_insert("Invalid");
+        bad.push(joined(remarks));
+    }
     match (worst, good.is_empty()) {
         (None, _) => condition(kind, true, "Accepted", format!("attached to {}", good.join(", "))),
         (Some(reason), true) => condition(kind, false, reason, bad.join("; ")),

@@ -154,15 +154,26 @@ fn guarded(world: World<'_>, policy: &Object, keys: &mut BTreeSet<Key>) {
 
 /// The policies whose `targetRefs` name `key`, and what lets the waypoints through that enforce them.
 fn policies_for(world: World<'_>, key: &Key, keys: &mut BTreeSet<Key>) {
-    let names = |policy: &AuthorizationPolicy| {
-        policy.targets.iter().any(|t| targets::key(&policy.meta, t).as_ref() == Some(key))
-    };
-    let policies = world.inputs.authorization_policies(&key.namespace);
-    let policies: Vec<Key> = policies.filter(|p| names(p)).map(|p| policy_key(p)).collect();
+    let policies: Vec<Key> = policies_naming(world, key).collect();
     if !policies.is_empty() {
         everywhere(world, Kind::Gateway, |_| true, keys);
     }
     keys.extend(policies);
+}
+
+fn policies_naming<'a>(world: World<'a>, key: &'a Key) -> impl Iterator<Item = Key> + use<'a> {
+    let names = |policy: &AuthorizationPolicy| {
+        policy.targets.iter().any(|t| targets::key(&policy.meta, t).as_ref() == Some(key))
+    };
+    let policies = world.inputs.authorization_policies(&key.namespace);
+    policies.filter(move |policy| names(policy)).map(|policy| policy_key(policy))
+}
+
+/// The policies whose `targetRefs` name the services among `keys`: they say the hosts of those.
+pub(super) fn policies_of_services(world: World<'_>, keys: &mut BTreeSet<Key>) {
+    let service = |key: &&Key| matches!(key.kind, Kind::Service | Kind::ServiceEntry);
+    let services: Vec<Key> = keys.iter().filter(service).cloned().collect();
+    services.iter().for_each(|key| keys.extend(policies_naming(world, key)));
 }
 
 /// The policies of any namespace that waypoints enforce.

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use ambit_model::{Action, Authorization, Match, Scope, Str, StringMatch};
+use ambit_model::{Action, Authorization, Match, RequestAction, Scope, Str, StringMatch};
 use ambit_xds::encode::Encoded;
 
-use super::targets::{Ancestor, ancestor, key};
+use super::targets::{Ancestor, ancestor, is_waypoint, key};
 use super::{Output, World, policies, waypoints};
 use crate::watch::kinds::{
     AuthorizationPolicy, Enforcement, Gateway, Phase, Pod, Resolution, Target,
@@ -27,7 +27,7 @@ pub(super) fn gateway(world: World<'_>, gateway: &Gateway) -> Output {
     let guarded = world.inputs.of_kind(Kind::AuthorizationPolicy).any(|object| {
         matches!(object, Object::AuthorizationPolicy(policy) if reaches(world, policy, &key, |_| true))
     });
-    if !guarded {
+    if !guarded || !is_waypoint(gateway) {
         return output;
     }
     let principals = principals(world, &key);
@@ -109,7 +109,9 @@ fn reaches(
 
 /// Whether waypoints refuse anything because of the policy.
 fn restricts(policy: &AuthorizationPolicy) -> bool {
-    policy.enforcement == Enforcement::Waypoint { restricts: true } && !policies::is_dry_run(policy)
+    let audit = RequestAction::Audit;
+    matches!(&policy.enforcement, Enforcement::Waypoint(action, _) if *action != audit)
+        && !policies::is_dry_run(policy)
 }
 
 fn allows_direct(world: World<'_>, meta: &Meta) -> bool {

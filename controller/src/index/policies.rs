@@ -12,11 +12,12 @@ use crate::watch::{Meta, Problem};
 /// The policy as ztunnels get it.
 pub(super) fn authorization_policy(world: World<'_>, policy: &AuthorizationPolicy) -> Output {
     let mut output = Output::default();
-    if let Some(problem) = unsupported(world, policy) {
+    let waypoint = matches!(policy.enforcement, Enforcement::Waypoint(..));
+    if let Some(problem) = unsupported(world, policy).filter(|_| !waypoint) {
         return Output::refused(problem);
     }
     let (action, rules) = match &policy.enforcement {
-        Enforcement::Waypoint { .. } | Enforcement::Unsupported(_) => return output,
+        Enforcement::Waypoint(..) | Enforcement::Unsupported(_) => return output,
         // A rule without clauses matches everything.
         Enforcement::Deny => (Action::Deny, vec![Vec::new()]),
         Enforcement::Rules(action, rules) => {

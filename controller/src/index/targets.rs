@@ -1,5 +1,7 @@
 //! What a policy's `targetRefs` names, and which waypoints stand in front of it.
 
+use ambit_model::{GatewayClass, GatewayRole};
+
 use super::World;
 use super::waypoints;
 use crate::watch::kinds::{AuthorizationPolicy, Gateway, Target};
@@ -61,7 +63,7 @@ pub(super) fn key(policy: &Meta, target: &Target) -> Option<Key> {
 
 fn of_gateway(gateway: &Gateway) -> Ancestor {
     let key = Key::new(Kind::Gateway, gateway.meta.namespace.clone(), gateway.meta.name.clone());
-    if !is_waypoint(gateway) {
+    if !is_waypoint(gateway) && !is_ingress(gateway) {
         Ancestor::NotBound(format!("{key} is no waypoint: it has no listener of protocol HBONE"))
     } else if gateway.addresses.is_empty() {
         Ancestor::NotBound(format!("{key} is not ready: it has no status.addresses"))
@@ -90,6 +92,11 @@ fn of_class(world: World<'_>, namespace: &str, class: &str) -> Ancestor {
     Ancestor::Bound(keys)
 }
 
-fn is_waypoint(gateway: &Gateway) -> bool {
+fn is_ingress(gateway: &Gateway) -> bool {
+    GatewayClass::named(&gateway.class).is_some_and(|class| class.role == GatewayRole::Ingress)
+}
+
+/// Whether its proxies stand in front of something in the mesh.
+pub(super) fn is_waypoint(gateway: &Gateway) -> bool {
     gateway.listeners.iter().any(|listener| &*listener.protocol == "HBONE")
 }

@@ -8,6 +8,7 @@ mod incremental;
 mod istio;
 mod peer_authentication;
 mod policies;
+mod request_policies;
 mod routes;
 mod services;
 mod waypoints;

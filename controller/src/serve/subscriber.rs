@@ -3,6 +3,7 @@
 //! A change is pushed at once, unless the last push of the type has not been answered yet; whatever changes meanwhile
 //! goes out together with the answer, except workloads of the client's own node, which go ahead.
 
+mod guarded;
 mod state;
 mod urgent;
 
@@ -17,7 +18,7 @@ use super::{Caller, Published};
 use crate::index::{Resource, Resources, Snapshot};
 use crate::watch::one_line;
 
-use state::{State, View};
+use state::State;
 
 /// One stream.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Subscriber {
     /// The Gateway, `namespace/name`, that it is a proxy of; none for node proxies.
     gateway: Option<Str>,
     states: [Option<State>; ResourceType::ALL.len()],
+    /// First requests that have to wait for something else.
+    early: Vec<DeltaDiscoveryRequest>,
     pushes: u64,
 }
 
@@ -94,7 +97,14 @@ pub(crate) enum Refusal {
 
 impl Subscriber {
     pub(crate) fn new(caller: Caller) -> Self {
-        Self { caller, node: None, gateway: None, states: Default::default(), pushes: 0 }
+        Self {
+            caller,
+            node: None,
+            gateway: None,
+            states: Default::default(),
+            early: Vec::new(),
+            pushes: 0,
+        }
     }
 
     /// The id the client gave itself.
@@ -117,39 +127,25 @@ impl Subscriber {
             return Ok(Reaction::default());
         };
         let mut reaction = Reaction::default();
-        let view = View::new(kind, self.gateway.as_ref(), published);
-        let slot = &mut self.states[kind as usize];
-        let push = match slot {
-            None => {
-                let (state, push) = State::first(view, request);
-                *slot = Some(state);
-                Some(push)
-            }
+        match &mut self.states[kind as usize] {
+            None => self.early(request),
             Some(state) => {
                 if state.answered(&request.response_nonce) {
                     reaction.refused = request.error_detail.as_ref().map(|e| one_line(&e.message));
                 }
                 state.resubscribe(&request);
-                state.push(view)
             }
-        };
-        reaction.push = match push {
-            Some(push) => Some(self.number(push)),
-            None => self.urgent(published),
-        };
+        }
+        let after = std::iter::once(kind).chain(guarded::CHAIN);
+        let push = after.into_iter().find_map(|kind| self.next(kind, published));
+        reaction.push = push.or_else(|| self.urgent(published));
         Ok(reaction)
     }
 
     /// Takes a new state in.
     pub(crate) fn published(&mut self, published: &Published) -> Vec<Push> {
-        let pushes: Vec<Push> = ORDER
-            .into_iter()
-            .filter_map(|kind| {
-                let view = View::new(kind, self.gateway.as_ref(), published);
-                self.states[kind as usize].as_mut()?.push(view)
-            })
-            .collect();
-        let mut pushes: Vec<Push> = pushes.into_iter().map(|push| self.number(push)).collect();
+        let order = ORDER.into_iter().chain([ResourceType::RequestPolicy]);
+        let mut pushes: Vec<Push> = order.filter_map(|kind| self.next(kind, published)).collect();
         pushes.extend(self.urgent(published));
         pushes
     }

@@ -123,9 +123,9 @@ impl Api {
         self.state.store.lock().created(resource)
     }
 
-    /// How many requests there were to write the status of an object.
-    pub(crate) fn status_writes(&self) -> usize {
-        self.state.store.lock().status_writes()
+    /// How many requests there were to write the status of an object of a resource.
+    pub(crate) fn status_writes(&self, resource: &str) -> usize {
+        self.state.store.lock().status_writes(resource)
     }
 
     /// The conditions of an object, as `type status reason: message`, sorted.

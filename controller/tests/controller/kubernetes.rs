@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod callers;
+mod deployments;
 mod objects;
 mod route_statuses;
 mod same;

@@ -10,6 +10,8 @@ mod finding;
 mod gateway;
 mod identity;
 mod local;
+mod path_template;
+mod request_policy;
 mod service;
 mod workload;
 
@@ -24,6 +26,11 @@ pub use finding::{Finding, Level};
 pub use gateway::{GATEWAY_CLASSES, GatewayClass, GatewayNames, GatewayRole};
 pub use identity::{Identity, ParseIdentityError};
 pub use local::{Endpoint, InvalidLocalState, LocalState};
+pub use path_template::{ParseTemplateError, PathTemplate, TemplateSegment};
+pub use request_policy::{
+    PathMatch, PolicyTarget, RequestAction, RequestCondition, RequestOperation, RequestPolicy,
+    RequestRule, RequestSource, Terms,
+};
 pub use service::{
     HealthPolicy, IpFamilies, LoadBalancer, LoadBalancerMode, LoadBalancerScope, Service,
     Visibility, WeightedWaypoint,

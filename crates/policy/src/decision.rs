@@ -118,7 +118,7 @@ impl Reason {
         }
     }
 
-    fn message(self) -> &'static str {
+    pub(crate) fn message(self) -> &'static str {
         match self {
             Self::NoAllowPolicies => "no allow policy applies",
             Self::AllowMatched => "allowed by",

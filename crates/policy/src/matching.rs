@@ -28,7 +28,9 @@ fn match_holds(m: &Match, facts: &Facts<'_>) -> bool {
 
     holds(&m.destination_ports, &m.not_destination_ports, |want| *want == port)
         && holds(&m.principals, &m.not_principals, principal)
-        && holds(&m.namespaces, &m.not_namespaces, |want| string_matches(want, namespace))
+        && holds(&m.namespaces, &m.not_namespaces, |want| {
+            string_matches(want, namespace.as_bytes())
+        })
         && holds(&m.service_accounts, &m.not_service_accounts, account)
         && holds(&m.source_ips, &m.not_source_ips, |net: &IpNet| net.contains(&facts.source_ip))
         && holds(&m.destination_ips, &m.not_destination_ips, |net| net.contains(&destination))
@@ -39,21 +41,21 @@ fn holds<T>(wanted: &[T], unwanted: &[T], mut is: impl FnMut(&T) -> bool) -> boo
     (wanted.is_empty() || wanted.iter().any(&mut is)) && !unwanted.iter().any(is)
 }
 
-fn string_matches(want: &StringMatch, value: &str) -> bool {
+pub(crate) fn string_matches(want: &StringMatch, value: &[u8]) -> bool {
     match want {
-        StringMatch::Exact(exact) => value == &**exact,
-        StringMatch::Prefix(prefix) => value.starts_with(&**prefix),
-        StringMatch::Suffix(suffix) => value.ends_with(&**suffix),
+        StringMatch::Exact(exact) => value == exact.as_bytes(),
+        StringMatch::Prefix(prefix) => value.starts_with(prefix.as_bytes()),
+        StringMatch::Suffix(suffix) => value.ends_with(suffix.as_bytes()),
         StringMatch::Presence() => !value.is_empty(),
     }
 }
 
-fn account_matches(want: &ServiceAccountMatch, identity: &Identity) -> bool {
+pub(crate) fn account_matches(want: &ServiceAccountMatch, identity: &Identity) -> bool {
     want.namespace == identity.namespace && want.service_account == identity.service_account
 }
 
 /// Compares with `<td>/ns/<ns>/sa/<sa>` without writing it down.
-fn principal_matches(want: &StringMatch, identity: &Identity) -> bool {
+pub(crate) fn principal_matches(want: &StringMatch, identity: &Identity) -> bool {
     let parts: [&str; 5] =
         [&identity.trust_domain, "/ns/", &identity.namespace, "/sa/", &identity.service_account];
     match want {

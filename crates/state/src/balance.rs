@@ -5,13 +5,13 @@ use rand::RngExt;
 
 use crate::record::Record;
 
-/// How near an endpoint is; more is better.
+/// How near an endpoint is to a client, as its service's preferences see it; more is better.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
+pub struct Rank {
     /// Whether it is on the client's network, where the preferences begin with that.
-    same_network: bool,
+    pub same_network: bool,
     /// How many leading preferences it meets.
-    scopes: usize,
+    pub scopes: usize,
 }
 
 /// Chooses among `candidates` (protocol facts 7): of the nearest rank, at random by capacity.
@@ -66,7 +66,11 @@ fn draw<T>(
 }
 
 /// The rank of an endpoint, or `None` where it must not be used.
-fn rank(balancer: Option<&LoadBalancer>, source: &Workload, record: &Record) -> Option<Rank> {
+pub(crate) fn rank(
+    balancer: Option<&LoadBalancer>,
+    source: &Workload,
+    record: &Record,
+) -> Option<Rank> {
     let Some(LoadBalancer { routing_preferences: scopes, mode, .. }) = balancer else {
         return Some(Rank::default());
     };

@@ -30,6 +30,7 @@ mod update;
 mod vips;
 mod workloads;
 
+pub use balance::Rank;
 pub use inbound::{
     InboundError, InboundRequest, InboundTarget, ProxyHeader, Target, inbound_source,
     resolve_inbound,

@@ -9,6 +9,7 @@ use ambit_model::{
 };
 use ambit_policy::Candidate;
 
+use crate::balance::{Rank, rank};
 use crate::group::{Viewpoint, best};
 use crate::policies::Policies;
 use crate::record::Record;
@@ -224,6 +225,11 @@ impl<'a> Endpoint<'a> {
     /// The network of its addresses.
     pub fn network(&self) -> &'a str {
         &self.record.shape.network
+    }
+
+    /// How near it is to `source`, which calls `service`; `None` where it must not be used.
+    pub fn rank(&self, service: &Service, source: &Workload) -> Option<Rank> {
+        rank(service.load_balancer.as_ref(), source, self.record)
     }
 
     /// Everything about it.

@@ -6,7 +6,7 @@ mod values;
 use ambit_model::{Service, Str, Workload};
 
 pub(crate) use encode::FlaggedLabels;
-pub use values::{ConnectionSecurity, Reporter, RequestProtocol, ResponseFlags};
+pub use values::{ConnectionSecurity, Reporter, RequestFlag, RequestProtocol, ResponseFlags};
 
 /// The longest label value, in bytes.
 const MAX_BYTES: usize = 512;

@@ -7,15 +7,17 @@ mod access;
 mod chain;
 mod labels;
 mod logs;
+mod requests;
 mod trace;
 mod traffic;
 
 pub use access::{AccessLog, AccessPeer, Direction, Outcome};
 pub use chain::Chain;
 pub use labels::{
-    ConnectionSecurity, LabelValue, PeerLabels, Reporter, RequestProtocol, ResponseFlags,
-    ServiceLabels, TrafficLabels,
+    ConnectionSecurity, LabelValue, PeerLabels, Reporter, RequestFlag, RequestProtocol,
+    ResponseFlags, ServiceLabels, TrafficLabels,
 };
 pub use logs::{Filter, Format, LogError, LogGuard, LogHandle, ParseFilterError, init};
+pub use requests::{RequestFigures, RequestLabels, RequestMetrics, RequestSeries};
 pub use trace::TraceParent;
 pub use traffic::{ConnectionMetrics, SocketGuard, TrafficMetrics};

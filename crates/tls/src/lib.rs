@@ -11,6 +11,7 @@ mod control;
 mod credential;
 mod error;
 mod file_watch;
+mod front;
 mod io;
 pub mod pem;
 mod provider;
@@ -24,6 +25,9 @@ pub use control::{ControlError, RootSource, control_client_config, control_serve
 pub use credential::{Credential, CredentialError, CredentialPem, client_config};
 pub use error::TlsError;
 pub use file_watch::{FileWatch, read_bounded};
+pub use front::{
+    ClientAuthorities, Expected, FrontCertificate, FrontError, front_config, origination_config,
+};
 pub use io::BufferedIo;
 pub use provider::provider;
 pub use revocation::{RevocationError, RevocationList, Revocations};

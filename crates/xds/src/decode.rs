@@ -3,7 +3,9 @@
 
 mod address;
 mod authorization;
+mod request_policy;
 mod service;
+mod terms;
 mod workload;
 
 use ambit_model::{Authorization, Service, Workload};
@@ -14,6 +16,7 @@ use crate::Interner;
 
 pub use address::InvalidAddress;
 pub use authorization::{InvalidAuthorization, authorization, stand_in};
+pub use request_policy::{DecodedRequestPolicy, InvalidRequestPolicy, request_policy};
 pub use service::{InvalidService, service};
 pub use workload::{InvalidWorkload, workload};
 
@@ -64,6 +67,9 @@ pub enum InvalidResource {
     /// A bad policy.
     #[error("policy: {0}")]
     Authorization(#[from] InvalidAuthorization),
+    /// A bad policy of requests.
+    #[error("request policy: {0}")]
+    RequestPolicy(#[from] InvalidRequestPolicy),
 }
 
 /// Decodes a marshalled `istio.workload.Address`.

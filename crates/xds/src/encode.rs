@@ -3,10 +3,11 @@
 //! The bytes are deterministic, so that equal content has an equal version in every process.
 
 mod authorization;
+mod request_policy;
 mod service;
 mod workload;
 
-use ambit_model::{Authorization, Service, Str, Workload};
+use ambit_model::{Authorization, RequestPolicy, Service, Str, Workload};
 use bytes::Bytes;
 use prost::Message as _;
 use xxhash_rust::xxh64::xxh64;
@@ -14,6 +15,7 @@ use xxhash_rust::xxh64::xxh64;
 use crate::ResourceType;
 
 pub use authorization::authorization;
+pub use request_policy::request_policy;
 pub use service::service;
 pub use workload::workload;
 
@@ -53,6 +55,12 @@ impl Encoded {
     pub fn authorization(policy: &Authorization) -> Self {
         let body = authorization(policy).encode_to_vec();
         Self::new(ResourceType::Authorization, policy.key().0, body)
+    }
+
+    /// A policy of requests.
+    pub fn request_policy(policy: &RequestPolicy) -> Self {
+        let body = request_policy(policy).encode_to_vec();
+        Self::new(ResourceType::RequestPolicy, policy.key().0, body)
     }
 
     /// A message of the package `ambit.v1`, which is of type `kind`.

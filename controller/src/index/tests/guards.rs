@@ -61,7 +61,7 @@ fn a_policy_closes_what_it_is_about() {
     let table = [
         (String::new(), vec![]),
         (policy("shop", WEB, ""), vec!["web"]),
-        (policy("shop", WEB, "action: CUSTOM"), vec!["web"]),
+        (policy("shop", WEB, "action: CUSTOM, provider: {name: ext}"), vec!["web"]),
         (policy("shop", AT_GATEWAY, ""), vec!["db", "web"]),
         (policy("istio-system", CLASS, ""), vec!["db", "web"]),
         (policy("shop", "{kind: Service, name: free}", ""), vec![]),

@@ -155,13 +155,21 @@ impl State {
         }
     }
 
-    /// What to send now, if anything: nothing while the last push has not been answered.
-    pub(super) fn push(&mut self, view: View<'_>) -> Option<Push> {
+    /// What to send now, if anything: nothing while the last push has not been answered. With `keep` nothing is taken
+    /// back yet.
+    pub(super) fn push(&mut self, view: View<'_>, keep: bool) -> Option<Push> {
         if self.unanswered.is_some() {
             return None;
         }
         let resources = view.resources;
         let (mut changed, mut removed) = resources.since(&self.has);
+        let kept = keep && !removed.is_empty();
+        if kept {
+            removed.clear();
+            changed.iter().for_each(|resource| self.has.insert(resource.clone()));
+        } else {
+            self.has = resources.clone();
+        }
         if let Wanted::Named(names) = &self.wanted {
             changed.retain(|resource| names.contains(&resource.name));
             removed.retain(|name| names.contains(name));
@@ -175,9 +183,8 @@ impl State {
                 _ => {}
             }
         }
-        self.has = resources.clone();
         if changed.is_empty() && removed.is_empty() {
-            if self.urgent.unanswered.is_none() {
+            if self.urgent.unanswered.is_none() && !kept {
                 self.acked = view.generation;
             }
             return None;
@@ -192,6 +199,11 @@ impl State {
     /// Whether the client has been sent all of this.
     pub(super) fn has(&self, resources: &Resources) -> bool {
         self.has == *resources
+    }
+
+    /// Whether the client has been sent all of this, whatever else it has.
+    pub(super) fn has_all(&self, resources: &Resources) -> bool {
+        resources.since(&self.has).0.is_empty()
     }
 
     pub(super) fn acked(&self) -> u64 {

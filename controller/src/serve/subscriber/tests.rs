@@ -349,13 +349,29 @@ fn nothing_goes_ahead_of_the_policies_that_it_may_refer_to() {
 
 /// A state with the Gateway `shop/wp` and a route for it.
 fn with_gateway(generation: u64, route: &str) -> Published {
+    let scopes =
+        [("shop/wp", ResourceType::Route, route), ("shop/other", ResourceType::Route, route)];
+    scoped(generation, scopes)
+}
+
+/// A state with the Gateway `shop/wp`, and these routes and policies for it.
+fn guarded(generation: u64, routes: &[&'static str], policies: &[&'static str]) -> Published {
+    let of = |kind| move |name: &&'static str| ("shop/wp", kind, *name);
+    let routes = routes.iter().map(of(ResourceType::Route));
+    scoped(generation, routes.chain(policies.iter().map(of(ResourceType::RequestPolicy))))
+}
+
+fn scoped<'a>(
+    generation: u64,
+    resources: impl IntoIterator<Item = (&'a str, ResourceType, &'a str)>,
+) -> Published {
     let yaml = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: wp, namespace: shop}";
     let mut index = crate::index::Index::new(crate::index::Settings::default());
     index.apply(crate::watch::Files::default().read("gateway.yaml".into(), Ok(yaml)));
     let mut snapshot = index.snapshot().clone();
-    for (scope, kind) in [("shop/wp", ResourceType::Route), ("shop/other", ResourceType::Route)] {
+    for (scope, kind, name) in resources {
         let message = ambit_proto::ambit::Route::default();
-        let resource: Resource = Encoded::message(kind, route.into(), &message).into();
+        let resource: Resource = Encoded::message(kind, name.into(), &message).into();
         snapshot.add(Resource { scope: scope.into(), ..resource });
     }
     Published { generation, snapshot, seen: Instant::now() }
@@ -402,4 +418,93 @@ fn proxies_of_a_gateway_are_told_what_is_for_them() {
     let mut node_proxy = Subscriber::new(super::tests::caller());
     let push = node_proxy.request(first(ResourceType::Route), &state).unwrap().push.unwrap();
     assert_eq!(content(&push), [""; 0]);
+}
+
+/// A waypoint, and what it is sent in answer to one request or state.
+struct Waypoint(Subscriber);
+
+impl Waypoint {
+    fn new() -> Self {
+        let caller = caller();
+        let (namespace, service_account) = ("shop".into(), "wp".into());
+        Self(Subscriber::new(Caller { namespace, service_account, ..caller }))
+    }
+
+    fn asks(&mut self, kind: ResourceType, state: &Published) -> Option<Push> {
+        self.0.request(of_gateway(kind, "wp"), state).unwrap().push
+    }
+
+    fn answers(&mut self, push: &Push, state: &Published) -> Option<Push> {
+        self.0.request(answer(push), state).unwrap().push
+    }
+
+    /// One that has these policies and routes.
+    fn synced(state: &Published) -> Self {
+        let mut waypoint = Self::new();
+        for kind in [ResourceType::RequestPolicy, ResourceType::Route] {
+            let push = waypoint.asks(kind, state).expect("a push");
+            assert!(waypoint.answers(&push, state).is_none());
+        }
+        waypoint
+    }
+}
+
+fn contents<'a>(pushes: impl IntoIterator<Item = &'a Push>) -> Vec<String> {
+    pushes.into_iter().flat_map(content).collect()
+}
+
+#[test]
+fn routes_wait_for_the_policies_that_guard_them() {
+    let mut waypoint = Waypoint::synced(&guarded(1, &["a"], &["p"]));
+    let second = waypoint.0.published(&guarded(2, &["a", "b"], &["p", "q"]));
+    assert_eq!(contents(&second), ["+q", "+b"]);
+    let third = guarded(3, &["a", "b", "c"], &["p", "q", "r"]);
+    assert_eq!(contents(&waypoint.0.published(&third)), [""; 0]);
+    assert_eq!(contents(&waypoint.answers(&second[1], &third)), [""; 0]);
+    let policy = waypoint.answers(&second[0], &third).expect("a push");
+    assert_eq!(content(&policy), ["+r"]);
+    let route = waypoint.answers(&policy, &third).expect("a push");
+    assert_eq!(content(&route), ["+c"]);
+    assert!(waypoint.answers(&route, &third).is_none());
+    assert_eq!(waypoint.0.acked(), Some(3));
+}
+
+#[test]
+fn who_asks_for_routes_early_is_answered_later() {
+    let mut waypoint = Waypoint::new();
+    let first = guarded(1, &["a"], &["p"]);
+    let policies = waypoint.asks(ResourceType::RequestPolicy, &first).expect("a push");
+    let second = guarded(2, &["a", "b"], &["p", "q"]);
+    assert_eq!(contents(&waypoint.0.published(&second)), [""; 0]);
+    assert!(waypoint.asks(ResourceType::Route, &second).is_none());
+    assert!(waypoint.asks(ResourceType::Route, &second).is_none());
+    let more = waypoint.answers(&policies, &second).expect("a push");
+    assert_eq!(content(&more), ["+q"]);
+    let routes = waypoint.answers(&more, &second).expect("a push");
+    assert_eq!(
+        (routes.kind, content(&routes)),
+        (ResourceType::Route, vec!["+a".into(), "+b".into()])
+    );
+    assert!(waypoint.answers(&routes, &second).is_none());
+}
+
+#[test]
+fn policies_are_taken_back_after_the_routes_that_they_guard() {
+    let all = guarded(1, &["a", "b"], &["p", "q"]);
+    let less = guarded(2, &["a"], &["p"]);
+    let pushes = Waypoint::synced(&all).0.published(&less);
+    assert_eq!(contents(&pushes), ["-b", "-q"]);
+
+    let mut waypoint = Waypoint::synced(&all);
+    let busy = waypoint.0.published(&guarded(2, &["a", "b", "c"], &["p", "q"]));
+    let end = guarded(3, &["a", "b"], &["p", "r"]);
+    let added = waypoint.0.published(&end);
+    assert_eq!((contents(&busy), contents(&added)), (vec!["+c".into()], vec!["+r".into()]));
+    assert!(waypoint.answers(&added[0], &end).is_none());
+    let route = waypoint.answers(&busy[0], &end).expect("a push");
+    assert_eq!(content(&route), ["-c"]);
+    let policy = waypoint.answers(&route, &end).expect("a push");
+    assert_eq!(content(&policy), ["-q"]);
+    assert!(waypoint.answers(&policy, &end).is_none());
+    assert_eq!(waypoint.0.acked(), Some(3));
 }

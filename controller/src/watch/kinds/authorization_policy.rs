@@ -1,9 +1,11 @@
 //! `AuthorizationPolicy`.
 
 mod raw;
+mod requests;
 mod targets;
+mod values;
 
-use ambit_model::{ServiceAccountMatch, Str, StringMatch};
+use ambit_model::{RequestAction, RequestRule, ServiceAccountMatch, Str, StringMatch};
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -43,11 +45,8 @@ pub enum Enforcement {
     Rules(PolicyAction, Vec<Rule>),
     /// It could not be understood, so what it selects is closed.
     Deny,
-    /// Nothing: it is for waypoints.
-    Waypoint {
-        /// Whether it refuses anything there; an AUDIT does not.
-        restricts: bool,
-    },
+    /// Nothing: it is for waypoints, and this is what they enforce.
+    Waypoint(RequestAction, Vec<RequestRule>),
     /// Nothing: its action is none that a ztunnel carries out.
     Unsupported(&'static str),
 }
@@ -127,16 +126,21 @@ pub(super) fn trim(meta: Meta, value: &Value, problems: &mut Vec<Problem>) -> Au
 /// What stands in for a policy that cannot be understood.
 fn refused(meta: &Meta, value: &Value, problems: &mut [Problem]) -> raw::Read {
     let spec = value.get("spec");
-    let field = |name: &str| spec.and_then(|s| s.get(name)).filter(|v| !v.is_null());
+    // An empty list names nothing, as in a policy that can be read.
+    let said = |value: &&Value| !value.is_null() && **value != Value::Array(Vec::new());
+    let field = |name: &str| spec.and_then(|s| s.get(name)).filter(said);
     if field("targetRefs").or(field("targetRef")).is_some() && field("selector").is_none() {
         let targets = targets(meta, spec);
-        let message = if targets.is_empty() {
-            "nothing is enforced until this is corrected"
+        let (message, action, rules) = if field("action").is_some_and(|action| action == "AUDIT") {
+            ("nothing is reported until this is corrected", RequestAction::Audit, Vec::new())
+        } else if targets.is_empty() {
+            ("nothing is enforced until this is corrected", RequestAction::Deny, Vec::new())
         } else {
-            "what it is about is reached through its waypoint alone until this is corrected"
+            let all = vec![RequestRule::default()];
+            ("everything it is about is denied until this is corrected", RequestAction::Deny, all)
         };
         Problem::conclude(problems, message);
-        let enforcement = Enforcement::Waypoint { restricts: true };
+        let enforcement = Enforcement::Waypoint(action, rules);
         return raw::Read { selector: Selector::default(), targets, enforcement };
     }
     Problem::conclude(problems, "everything it selects is denied until this is corrected");
@@ -145,8 +149,10 @@ fn refused(meta: &Meta, value: &Value, problems: &mut [Problem]) -> raw::Read {
     raw::Read { selector, targets: Vec::new(), enforcement: Enforcement::Deny }
 }
 
-/// Whose waypoints a policy is for that says nothing else of use.
+/// Whose waypoints a policy is for that says nothing else of use: those of its targets that can be read.
 fn targets(meta: &Meta, spec: Option<&Value>) -> Vec<Target> {
-    let raw = super::typed::<targets::RawTargets>(spec.cloned().unwrap_or_default());
-    raw.and_then(|raw| raw.resolve(&meta.namespace)).unwrap_or_default()
+    let of = |name: &str| spec.and_then(|spec| spec.get(name));
+    let list = of("targetRefs").and_then(Value::as_array).into_iter().flatten();
+    let raw = of("targetRef").into_iter().chain(list).cloned();
+    raw.filter_map(|raw| targets::read(&meta.namespace, super::typed(raw).ok()?).ok()).collect()
 }

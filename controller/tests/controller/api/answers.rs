@@ -76,7 +76,7 @@ impl Api {
                 .change(|store| store.apply_status(resource, namespace, name, manager, &status));
             return patched.map_or_else(|| absent(name), |object| response(StatusCode::OK, object));
         }
-        self.once(parts.method, target, selected, body)
+        self.once(parts.method, target, selected, (body, query("fieldManager")))
     }
 
     fn once(
@@ -84,9 +84,20 @@ impl Api {
         method: Method,
         target: Target,
         selected: Option<String>,
-        mut body: Value,
+        (mut body, manager): (Value, Option<&str>),
     ) -> Response<Body> {
         let Target { resource, namespace, name, .. } = target;
+        if method == Method::DELETE {
+            let name = name.unwrap_or_default();
+            let known = self.get(&resource, &namespace, &name).is_some();
+            return match known {
+                true => {
+                    self.delete(&resource, &namespace, &name);
+                    response(StatusCode::OK, json!({"kind": "Status", "status": "Success"}))
+                }
+                false => failure(404),
+            };
+        }
         if method != Method::GET {
             if let Some(name) = &name {
                 body["metadata"]["name"] = name.as_str().into();
@@ -104,7 +115,7 @@ impl Api {
             (Method::POST, _) => self.change(|store| store.create(&resource, body)),
             (Method::PUT, _) => self.change(|store| store.replace(&resource, body)),
             // Server-side apply, of one who owns all that there is.
-            _ => Ok(self.change(|store| store.put(&resource, body))),
+            _ => Ok(self.change(|store| store.put_as(&resource, body, manager))),
         };
         match result {
             Ok(object) => response(StatusCode::OK, object),

@@ -36,7 +36,7 @@ pub(super) struct Store {
     created: HashMap<String, usize>,
     /// Who owns which type of condition of which object, and how often statuses were written.
     owners: HashMap<(ObjectKey, String), String>,
-    status_writes: usize,
+    status_writes: HashMap<String, usize>,
     /// Counts failures that end watches.
     epoch: u64,
 }
@@ -68,12 +68,28 @@ impl Store {
         (version >= self.forgotten).then(|| new.cloned().collect())
     }
 
-    pub(super) fn put(&mut self, resource: &str, mut object: Value) -> Value {
+    pub(super) fn put(&mut self, resource: &str, object: Value) -> Value {
+        self.put_as(resource, object, None)
+    }
+
+    /// Puts an object that `manager` owns by server-side apply.
+    pub(super) fn put_as(
+        &mut self,
+        resource: &str,
+        mut object: Value,
+        manager: Option<&str>,
+    ) -> Value {
+        let fields = object.clone();
         self.version += 1;
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
         let key = (resource.to_owned(), text("namespace"), text("name"));
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
-        object["metadata"]["managedFields"] = json!([{"manager": "test"}]);
+        object["metadata"]["managedFields"] = match manager {
+            Some(manager) => json!([
+                {"manager": manager, "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": fields},
+            ]),
+            None => json!([{"manager": "test"}]),
+        };
         let old = self.objects.get(&key);
         if object["spec"].is_object() {
             let last = old.map_or(0, |old| old["metadata"]["generation"].as_i64().unwrap_or(0));
@@ -121,7 +137,7 @@ impl Store {
         manager: &str,
         status: &Value,
     ) -> Option<Value> {
-        self.status_writes += 1;
+        *self.status_writes.entry(resource.to_owned()).or_default() += 1;
         let key = (resource.to_owned(), namespace.to_owned(), name.to_owned());
         let mut object = self.objects.get(&key)?.clone();
         let text = |condition: &Value| condition["type"].as_str().unwrap_or_default().to_owned();
@@ -158,7 +174,7 @@ impl Store {
         name: &str,
         patch: &Value,
     ) -> Result<Value, u16> {
-        self.status_writes += 1;
+        *self.status_writes.entry(resource.to_owned()).or_default() += 1;
         let mut object = self.get(resource, namespace, name).ok_or(404_u16)?;
         if object["metadata"]["resourceVersion"] != patch["metadata"]["resourceVersion"] {
             return Err(409);
@@ -169,8 +185,8 @@ impl Store {
         Ok(self.put(resource, object))
     }
 
-    pub(super) fn status_writes(&self) -> usize {
-        self.status_writes
+    pub(super) fn status_writes(&self, resource: &str) -> usize {
+        self.status_writes.get(resource).copied().unwrap_or(0)
     }
 
     pub(super) fn delete(&mut self, resource: &str, namespace: &str, name: &str) {

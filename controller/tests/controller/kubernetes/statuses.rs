@@ -158,7 +158,7 @@ async fn nothing_is_written_twice() {
     for i in 0..20 {
         says(&api, POLICIES, &format!("p{i}"), &["ZtunnelAccepted True Accepted"]).await;
     }
-    assert_eq!(api.status_writes(), 20, "one replica, once for each object");
+    assert_eq!(api.status_writes(POLICIES), 20, "one replica, once for each object");
     one.stop().await;
     two.stop().await;
 
@@ -166,7 +166,7 @@ async fn nothing_is_written_twice() {
     let third = controller(&api, "three").await;
     api.apply(&policy("new", "{}"));
     says(&api, POLICIES, "new", &["ZtunnelAccepted True Accepted"]).await;
-    assert_eq!(api.status_writes(), 21);
+    assert_eq!(api.status_writes(POLICIES), 21);
     let pending = async || third.metric("ambit_controller_statuses_pending").await;
     eventually(|| async { pending().await < 1.0 }).await;
 

@@ -7,6 +7,7 @@ use prometheus_client::encoding::{
 };
 
 use super::{LabelValue, PeerLabels, Reporter, ResponseFlags, ServiceLabels, TrafficLabels};
+use crate::requests::RequestLabels;
 
 /// What a label says where the value is not known.
 const UNKNOWN: &str = "unknown";
@@ -43,6 +44,26 @@ impl EncodeLabelSet for FlaggedLabels<'_> {
             sink.put_value("destination_zone", &destination.zone)?;
         }
         Ok(())
+    }
+}
+
+/// A request's labels; unlike those of connections there are always all of them.
+impl EncodeLabelSet for RequestLabels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        let mut sink = Sink(encoder);
+        sink.put("reporter", self.reporter.as_str())?;
+        self.source.encode_as("source", &mut sink)?;
+        let service = &self.destination_service;
+        sink.put_value("destination_service", &service.hostname)?;
+        sink.put_value("destination_service_namespace", &service.namespace)?;
+        sink.put_value("destination_service_name", &service.name)?;
+        self.destination.encode_as("destination", &mut sink)?;
+        sink.put("request_protocol", self.protocol.as_str())?;
+        sink.put("response_code", &self.response_code.to_string())?;
+        let grpc = self.grpc_status.map(|status| status.to_string()).unwrap_or_default();
+        sink.put("grpc_response_status", &grpc)?;
+        sink.put("response_flags", self.flag.as_str())?;
+        sink.put("connection_security_policy", self.security.as_str())
     }
 }
 

@@ -7,6 +7,8 @@ pub enum Reporter {
     Source,
     /// The server's proxy.
     Destination,
+    /// The proxy between the two that looks into requests.
+    Waypoint,
 }
 
 /// How far a proxy looks into the connection.
@@ -43,6 +45,39 @@ pub enum ResponseFlags {
     CertRevoked,
 }
 
+/// What a proxy did to a request, or saw happen to it. The values are those of
+/// Envoy's access log, which dashboards know, and `DENY` as node proxies have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RequestFlag {
+    /// Nothing.
+    #[default]
+    None,
+    /// The client went away.
+    DownstreamGone,
+    /// The request is not valid HTTP, or not what is taken here.
+    Invalid,
+    /// Refused by policy.
+    Denied,
+    /// No rule matches.
+    NoRoute,
+    /// No endpoint.
+    NoHealthyUpstream,
+    /// A limit of the destination was reached.
+    Overflow,
+    /// No connection with the endpoint.
+    ConnectFailure,
+    /// The endpoint ended the connection before or in the middle of its response.
+    UpstreamReset,
+    /// The endpoint took too long.
+    Timeout,
+    /// Tried again, as often as allowed.
+    RetriesExhausted,
+    /// Held up on purpose.
+    FaultDelay,
+    /// Answered on purpose.
+    FaultAbort,
+}
+
 /// What protects a connection between two proxies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ConnectionSecurity {
@@ -63,6 +98,28 @@ impl Reporter {
         match self {
             Self::Source => "source",
             Self::Destination => "destination",
+            Self::Waypoint => "waypoint",
+        }
+    }
+}
+
+impl RequestFlag {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "-",
+            Self::DownstreamGone => "DC",
+            Self::Invalid => "DPE",
+            Self::Denied => "DENY",
+            Self::NoRoute => "NR",
+            Self::NoHealthyUpstream => "UH",
+            Self::Overflow => "UO",
+            Self::ConnectFailure => "UF",
+            Self::UpstreamReset => "UC",
+            Self::Timeout => "UT",
+            Self::RetriesExhausted => "URX",
+            Self::FaultDelay => "DI",
+            Self::FaultAbort => "FI",
         }
     }
 }

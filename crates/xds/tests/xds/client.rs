@@ -108,7 +108,7 @@ async fn a_stream_presents_itself_and_answers_each_response() {
     assert_eq!(header("authorization"), Some("Bearer secret"));
     assert_eq!(header("clusterid"), Some("c1"));
     assert_eq!(header("x-tenant"), Some("blue"));
-    for kind in ResourceType::ALL {
+    for kind in ResourceType::ZTUNNEL {
         let request = stream.request().await;
         assert_eq!(request.type_url, kind.url());
         assert!(request.node.is_some() && request.initial_resource_versions.is_empty());

@@ -6,13 +6,16 @@ use ambit_model::{
     Action, ApplicationTunnel, ApplicationTunnelProtocol, Authorization, GatewayAddress,
     GatewayDestination, HealthPolicy, HealthStatus, IpFamilies, LoadBalancer, LoadBalancerMode,
     LoadBalancerScope, Locality, Match, NamespacedHostname, NetworkAddress, NetworkCidr,
-    NetworkMode, PortMap, Scope, Service, ServiceAccountMatch, Str, StringMatch, TunnelProtocol,
-    Visibility, WeightedWaypoint, Workload, WorkloadType,
+    NetworkMode, PathMatch, PolicyTarget, PortMap, RequestAction, RequestCondition,
+    RequestOperation, RequestPolicy, RequestRule, RequestSource, Scope, Service,
+    ServiceAccountMatch, Str, StringMatch, Terms, TunnelProtocol, Visibility, WeightedWaypoint,
+    Workload, WorkloadType,
 };
 use ipnet::IpNet;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 /// A name that is never empty.
 fn name() -> impl Strategy<Value = Str> {
@@ -201,5 +204,94 @@ prop_compose! {
     ) -> Authorization {
         let action = if deny { Action::Deny } else { Action::Allow };
         Authorization { name, namespace, scope, action, rules, dry_run }
+    }
+}
+
+// === policies of requests ===
+
+fn terms<T: Clone + std::fmt::Debug + 'static>(
+    value: impl Strategy<Value = T> + Clone + 'static,
+) -> BoxedStrategy<Terms<T>> {
+    (vec(value.clone(), 0..2), vec(value, 0..2))
+        .prop_map(|(values, not_values)| Terms { values, not_values })
+        .boxed()
+}
+
+fn said<T: Clone + std::fmt::Debug + 'static>(
+    value: impl Strategy<Value = T> + Clone + 'static,
+) -> BoxedStrategy<Terms<T>> {
+    terms(value).prop_filter("says nothing", |terms| !terms.is_empty()).boxed()
+}
+
+fn path_match() -> impl Strategy<Value = PathMatch> + Clone {
+    let template = select(vec!["/{*}", "/a/{**}/b", "/a/{*}/{**}"]);
+    prop_oneof![
+        string_match().prop_map(PathMatch::Text),
+        template.prop_map(|text| PathMatch::Template(text.parse().expect("a template"))),
+    ]
+    .boxed()
+}
+
+prop_compose! {
+    fn request_source()(
+        principals in said(string_match().boxed()), request_principals in terms(string_match().boxed()),
+        namespaces in terms(string_match().boxed()), service_accounts in terms(account().boxed()),
+        ip_blocks in terms(net().boxed()), remote_ip_blocks in terms(net().boxed()),
+    ) -> RequestSource {
+        RequestSource {
+            principals, request_principals, namespaces, service_accounts, ip_blocks, remote_ip_blocks,
+        }
+    }
+}
+
+prop_compose! {
+    fn request_operation()(
+        hosts in terms(string_match().boxed()), ports in said((1_u16..).boxed()),
+        methods in terms(string_match().boxed()), paths in terms(path_match()),
+    ) -> RequestOperation {
+        RequestOperation { hosts, ports, methods, paths }
+    }
+}
+
+fn request_condition() -> impl Strategy<Value = RequestCondition> {
+    use RequestCondition as Is;
+    let text = || said(string_match().boxed());
+    let nets = || said(net().boxed());
+    prop_oneof![
+        (name(), text()).prop_map(|(name, terms)| Is::Header { name, terms }),
+        (vec(name(), 1..3), text()).prop_map(|(claim, terms)| Is::AuthClaim { claim, terms }),
+        nets().prop_map(Is::SourceIp),
+        nets().prop_map(Is::RemoteIp),
+        text().prop_map(Is::SourceNamespace),
+        text().prop_map(Is::SourcePrincipal),
+        said(account().boxed()).prop_map(Is::SourceServiceAccount),
+        text().prop_map(Is::AuthPrincipal),
+        nets().prop_map(Is::DestinationIp),
+        said((1_u16..).boxed()).prop_map(Is::DestinationPort),
+        text().prop_map(Is::Sni),
+    ]
+}
+
+prop_compose! {
+    fn request_rule()(
+        from in vec(request_source(), 0..3), to in vec(request_operation(), 0..3),
+        when in vec(request_condition(), 0..3),
+    ) -> RequestRule {
+        RequestRule { from, to, when }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn request_policy()(
+        name in name(), namespace in name(), dry_run in any::<bool>(),
+        action in prop_oneof![
+            Just(RequestAction::Allow), Just(RequestAction::Deny), Just(RequestAction::Audit),
+            self::name().prop_map(RequestAction::Custom),
+        ],
+        targets in vec(
+            prop_oneof![Just(PolicyTarget::Gateway), hostname().prop_map(PolicyTarget::Service)], 1..3),
+        rules in vec(request_rule(), 0..3),
+    ) -> RequestPolicy {
+        RequestPolicy { name, namespace, action, dry_run, targets, rules }
     }
 }

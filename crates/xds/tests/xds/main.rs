@@ -9,6 +9,7 @@
 
 mod client;
 mod generate;
+mod request_policies;
 mod roundtrip;
 mod server;
 mod tls;

@@ -1,15 +1,16 @@
 //! The spec of an AuthorizationPolicy as it is written, and its reading. Unknown fields are errors: a misspelt one
 //! would leave a condition out.
 
-use ambit_model::{ServiceAccountMatch, StringMatch};
-use ipnet::IpNet;
+use ambit_model::RequestAction;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::requests;
 use super::targets::{RawTarget, RawTargets};
+use super::values::{nets, numbers, service_accounts, strings};
 use super::{Condition, Enforcement, Operation, PolicyAction, Rule, Source, Target};
 use crate::watch::kinds::meta::RawSelector;
-use crate::watch::kinds::{Problem, Selector, network, part, ports};
+use crate::watch::kinds::{Problem, Selector, part};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -19,68 +20,74 @@ struct RawSpec {
     target_refs: Option<Vec<RawTarget>>,
     rules: Option<Vec<RawRule>>,
     action: Option<String>,
-    #[serde(rename = "provider")]
-    _provider: Option<Value>,
+    provider: Option<RawProvider>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawRule {
-    from: Option<Vec<RawFrom>>,
-    to: Option<Vec<RawTo>>,
-    when: Option<Vec<RawCondition>>,
+struct RawProvider {
+    #[serde(default)]
+    name: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawFrom {
-    source: RawSource,
+pub(super) struct RawRule {
+    pub(super) from: Option<Vec<RawFrom>>,
+    pub(super) to: Option<Vec<RawTo>>,
+    pub(super) when: Option<Vec<RawCondition>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawTo {
-    operation: RawOperation,
+pub(super) struct RawFrom {
+    pub(super) source: RawSource,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTo {
+    pub(super) operation: RawOperation,
 }
 
 #[derive(Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct RawSource {
-    principals: Vec<String>,
-    not_principals: Vec<String>,
-    request_principals: Vec<String>,
-    not_request_principals: Vec<String>,
-    namespaces: Vec<String>,
-    not_namespaces: Vec<String>,
-    service_accounts: Vec<String>,
-    not_service_accounts: Vec<String>,
-    ip_blocks: Vec<String>,
-    not_ip_blocks: Vec<String>,
-    remote_ip_blocks: Vec<String>,
-    not_remote_ip_blocks: Vec<String>,
+pub(super) struct RawSource {
+    pub(super) principals: Vec<String>,
+    pub(super) not_principals: Vec<String>,
+    pub(super) request_principals: Vec<String>,
+    pub(super) not_request_principals: Vec<String>,
+    pub(super) namespaces: Vec<String>,
+    pub(super) not_namespaces: Vec<String>,
+    pub(super) service_accounts: Vec<String>,
+    pub(super) not_service_accounts: Vec<String>,
+    pub(super) ip_blocks: Vec<String>,
+    pub(super) not_ip_blocks: Vec<String>,
+    pub(super) remote_ip_blocks: Vec<String>,
+    pub(super) not_remote_ip_blocks: Vec<String>,
 }
 
 #[derive(Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct RawOperation {
-    hosts: Vec<String>,
-    not_hosts: Vec<String>,
-    ports: Vec<String>,
-    not_ports: Vec<String>,
-    methods: Vec<String>,
-    not_methods: Vec<String>,
-    paths: Vec<String>,
-    not_paths: Vec<String>,
+pub(super) struct RawOperation {
+    pub(super) hosts: Vec<String>,
+    pub(super) not_hosts: Vec<String>,
+    pub(super) ports: Vec<String>,
+    pub(super) not_ports: Vec<String>,
+    pub(super) methods: Vec<String>,
+    pub(super) not_methods: Vec<String>,
+    pub(super) paths: Vec<String>,
+    pub(super) not_paths: Vec<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawCondition {
-    key: String,
+pub(super) struct RawCondition {
+    pub(super) key: String,
     #[serde(default)]
-    values: Vec<String>,
+    pub(super) values: Vec<String>,
     #[serde(default)]
-    not_values: Vec<String>,
+    pub(super) not_values: Vec<String>,
 }
 
 /// What a policy says.
@@ -99,25 +106,55 @@ pub(super) fn read(namespace: &str, value: &Value) -> Result<Read, Problem> {
         return Err(Problem::new("spec.selector", "cannot stand beside targetRefs; keep one"));
     }
     let targets = targets.resolve(namespace)?;
-    let rules = spec.rules.unwrap_or_default().into_iter().enumerate().map(|(i, raw)| {
-        rule(namespace, raw).map_err(|problem| problem.within(&format!("spec.rules[{i}]")))
-    });
-    let rules = rules.collect::<Result<_, _>>()?;
-    let enforcement = match spec.action.as_deref() {
-        Some("AUDIT") if targeted => Enforcement::Waypoint { restricts: false },
-        None | Some("ALLOW" | "DENY" | "CUSTOM") if targeted => {
-            Enforcement::Waypoint { restricts: true }
-        }
-        None | Some("ALLOW") => Enforcement::Rules(PolicyAction::Allow, rules),
-        Some("DENY") => Enforcement::Rules(PolicyAction::Deny, rules),
-        Some("AUDIT") => Enforcement::Unsupported("AUDIT"),
-        Some("CUSTOM") => Enforcement::Unsupported("CUSTOM"),
-        Some(other) => {
-            let message = format!("{other:?} is none of ALLOW, DENY, AUDIT, CUSTOM");
-            return Err(Problem::new("spec.action", message));
+    let rules = spec.rules.unwrap_or_default();
+    let enforcement = if targeted {
+        let action = request_action(spec.action.as_deref(), spec.provider)?;
+        Enforcement::Waypoint(action, each(rules, |raw| requests::rule(namespace, raw))?)
+    } else {
+        match spec.action.as_deref() {
+            None | Some("ALLOW") => {
+                Enforcement::Rules(PolicyAction::Allow, each(rules, |raw| rule(namespace, raw))?)
+            }
+            Some("DENY") => {
+                Enforcement::Rules(PolicyAction::Deny, each(rules, |raw| rule(namespace, raw))?)
+            }
+            Some("AUDIT") => Enforcement::Unsupported("AUDIT"),
+            Some("CUSTOM") => Enforcement::Unsupported("CUSTOM"),
+            Some(other) => return Err(unknown_action(other)),
         }
     };
     Ok(Read { selector: spec.selector.unwrap_or_default().into(), targets, enforcement })
+}
+
+fn each<T>(
+    rules: Vec<RawRule>,
+    read: impl Fn(RawRule) -> Result<T, Problem>,
+) -> Result<Vec<T>, Problem> {
+    let rules = rules.into_iter().enumerate();
+    rules.map(|(i, raw)| read(raw).map_err(|p| p.within(&format!("spec.rules[{i}]")))).collect()
+}
+
+fn request_action(
+    action: Option<&str>,
+    provider: Option<RawProvider>,
+) -> Result<RequestAction, Problem> {
+    match action {
+        None | Some("ALLOW") => Ok(RequestAction::Allow),
+        Some("DENY") => Ok(RequestAction::Deny),
+        Some("AUDIT") => Ok(RequestAction::Audit),
+        Some("CUSTOM") => match provider {
+            Some(provider) if !provider.name.is_empty() => {
+                Ok(RequestAction::Custom(provider.name.into()))
+            }
+            _ => Err(Problem::new("spec.provider.name", "is missing; a CUSTOM policy asks it")),
+        },
+        Some(other) => Err(unknown_action(other)),
+    }
+}
+
+fn unknown_action(action: &str) -> Problem {
+    let message = format!("{action:?} is none of ALLOW, DENY, AUDIT, CUSTOM");
+    Problem::new("spec.action", message)
 }
 
 fn rule(namespace: &str, raw: RawRule) -> Result<Rule, Problem> {
@@ -193,60 +230,4 @@ fn condition(raw: RawCondition) -> Result<Condition, Problem> {
         }
         _ => Condition::Layer7,
     })
-}
-
-/// `*` is any non-empty string, `*x` a suffix, `x*` a prefix; anything else is the whole string.
-fn strings(field: &str, list: &[String]) -> Result<Vec<StringMatch>, Problem> {
-    list.iter()
-        .enumerate()
-        .map(|(i, text)| match text.as_str() {
-            "" => Err(Problem::new(format!("{field}[{i}]"), "is empty")),
-            "*" => Ok(StringMatch::Presence()),
-            text => Ok(match (text.strip_prefix('*'), text.strip_suffix('*')) {
-                (Some(suffix), _) => StringMatch::Suffix(suffix.into()),
-                (None, Some(prefix)) => StringMatch::Prefix(prefix.into()),
-                (None, None) => StringMatch::Exact(text.into()),
-            }),
-        })
-        .collect()
-}
-
-/// `namespace/name`, or a name in the policy's own namespace.
-fn service_accounts(
-    namespace: &str,
-    field: &str,
-    list: &[String],
-) -> Result<Vec<ServiceAccountMatch>, Problem> {
-    list.iter()
-        .enumerate()
-        .map(|(i, text)| {
-            let (namespace, name) = text.split_once('/').unwrap_or((namespace, text));
-            if namespace.is_empty() || name.is_empty() || name.contains('/') || text.contains('*') {
-                let message = format!("{text:?} is not of the form namespace/name or name");
-                return Err(Problem::new(format!("{field}[{i}]"), message));
-            }
-            Ok(ServiceAccountMatch { namespace: namespace.into(), service_account: name.into() })
-        })
-        .collect()
-}
-
-fn nets(field: &str, list: &[String]) -> Result<Vec<IpNet>, Problem> {
-    list.iter()
-        .enumerate()
-        .map(|(i, text)| match text.parse::<IpNet>() {
-            Ok(net) => Ok(net.trunc()),
-            Err(_) => network::ip(&format!("{field}[{i}]"), text).map(IpNet::from),
-        })
-        .collect()
-}
-
-fn numbers(field: &str, list: &[String]) -> Result<Vec<u16>, Problem> {
-    list.iter()
-        .enumerate()
-        .map(|(i, text)| {
-            let field = format!("{field}[{i}]");
-            let invalid = |_| Problem::new(&field, format!("{text:?} is not a port"));
-            ports::port(&field, text.parse().map_err(invalid)?)
-        })
-        .collect()
 }

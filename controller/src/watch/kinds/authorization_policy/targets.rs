@@ -38,12 +38,13 @@ impl RawTargets {
         let single = self.target_ref.into_iter().map(|raw| ("spec.targetRef".to_owned(), raw));
         single
             .chain(list)
-            .map(|(field, raw)| target(namespace, raw).map_err(|problem| problem.within(&field)))
+            .map(|(field, raw)| read(namespace, raw).map_err(|problem| problem.within(&field)))
             .collect()
     }
 }
 
-fn target(namespace: &str, raw: RawTarget) -> Result<Target, Problem> {
+/// What is named by a policy of `namespace`.
+pub(super) fn read(namespace: &str, raw: RawTarget) -> Result<Target, Problem> {
     if raw.namespace.is_some_and(|other| !other.is_empty() && other != namespace) {
         return Err(Problem::new("namespace", "is not the policy's own; leave it out"));
     }

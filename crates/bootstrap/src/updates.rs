@@ -3,8 +3,8 @@
 use ambit_state::{Kind, Update};
 use ambit_xds::{Change, ResourceType};
 
-/// One decoded change as an update; what node proxies do not subscribe to is none.
-pub(crate) fn update(change: Change) -> Option<Update> {
+/// One decoded change as an update; what the state does not keep is none.
+pub fn update(change: Change) -> Option<Update> {
     Some(match change {
         Change::Workload(workload) => Update::Workload(workload),
         Change::Service(service) => Update::Service(service),
@@ -18,7 +18,7 @@ pub(crate) fn update(change: Change) -> Option<Update> {
 }
 
 /// The type whose first complete set has arrived.
-pub(crate) fn synced(kind: ResourceType) -> Option<Update> {
+pub fn synced(kind: ResourceType) -> Option<Update> {
     Some(Update::Synced(match kind {
         ResourceType::Address => Kind::Addresses,
         ResourceType::Authorization => Kind::Authorizations,

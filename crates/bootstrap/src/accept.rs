@@ -14,7 +14,7 @@ const BACKOFF: Duration = Duration::from_millis(50);
 ///
 /// The connections that the kernel has queued by then are accepted as well, and only then is the listener closed: a
 /// successor that listens on the same port takes those that come later.
-pub(crate) async fn accept(
+pub async fn accept(
     listener: TcpListener,
     closing: CancellationToken,
     handle: impl Fn(TcpStream, SocketAddr),

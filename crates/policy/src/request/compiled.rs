@@ -1,0 +1,121 @@
+//! Policies brought to the form in which requests are compared, and found by what they are about.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ambit_model::{
+    NamespacedHostname, PathMatch, PolicyTarget, RequestCondition, RequestOperation, RequestPolicy,
+    Str, StringMatch, Terms,
+};
+
+use crate::path;
+
+/// A policy whose names of hosts and headers are in lower case, and whose paths are decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompiledPolicy(RequestPolicy);
+
+/// The policies of a proxy, by what they are about.
+#[derive(Clone, Debug, Default)]
+pub struct RequestPolicies {
+    gateway: Vec<Arc<CompiledPolicy>>,
+    services: HashMap<NamespacedHostname, Vec<Arc<CompiledPolicy>>>,
+}
+
+// === impl CompiledPolicy ===
+
+impl CompiledPolicy {
+    /// The policy, ready to be compared.
+    pub fn new(mut policy: RequestPolicy) -> Self {
+        for rule in &mut policy.rules {
+            rule.to.iter_mut().for_each(operation);
+            for condition in &mut rule.when {
+                match condition {
+                    RequestCondition::Header { name, terms } => {
+                        *name = lower(name);
+                        if matches!(&**name, ":authority" | "host") {
+                            each_text(terms, lower);
+                        }
+                    }
+                    RequestCondition::Sni(terms) => each_text(terms, lower),
+                    _ => {}
+                }
+            }
+        }
+        Self(policy)
+    }
+
+    /// The policy, in that form.
+    pub fn policy(&self) -> &RequestPolicy {
+        &self.0
+    }
+}
+
+fn operation(operation: &mut RequestOperation) {
+    each_text(&mut operation.hosts, lower);
+    each(&mut operation.paths, |pattern| match pattern {
+        PathMatch::Text(text) => map_text(text, |text| {
+            path::decoded_pattern(text).map_or_else(|| text.clone(), Str::from)
+        }),
+        PathMatch::Template(template) => {
+            let decoded = path::decoded_pattern(template.as_str());
+            if let Some(Ok(decoded)) = decoded.map(|text| text.parse()) {
+                *template = decoded;
+            }
+        }
+    });
+}
+
+fn lower(text: &Str) -> Str {
+    text.to_ascii_lowercase().into()
+}
+
+fn each<T>(terms: &mut Terms<T>, change: impl FnMut(&mut T)) {
+    terms.values.iter_mut().chain(&mut terms.not_values).for_each(change);
+}
+
+fn each_text(terms: &mut Terms<StringMatch>, change: impl Fn(&Str) -> Str) {
+    each(terms, |text| map_text(text, &change));
+}
+
+fn map_text(m: &mut StringMatch, change: impl Fn(&Str) -> Str) {
+    match m {
+        StringMatch::Exact(text) | StringMatch::Prefix(text) | StringMatch::Suffix(text) => {
+            *text = change(text);
+        }
+        StringMatch::Presence() => {}
+    }
+}
+
+// === impl RequestPolicies ===
+
+impl RequestPolicies {
+    /// The policies, to be found by their targets.
+    pub fn new(policies: impl IntoIterator<Item = Arc<CompiledPolicy>>) -> Self {
+        let mut found = Self::default();
+        for policy in policies {
+            let targets = &policy.policy().targets;
+            if targets.contains(&PolicyTarget::Gateway) {
+                found.gateway.push(policy);
+                continue;
+            }
+            for target in targets {
+                if let PolicyTarget::Service(service) = target {
+                    let of_service = found.services.entry(service.clone()).or_default();
+                    if !of_service.iter().any(|known| Arc::ptr_eq(known, &policy)) {
+                        of_service.push(policy.clone());
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// Those that are about a request to `service`, or to something that is no service.
+    pub fn of(
+        &self,
+        service: Option<&NamespacedHostname>,
+    ) -> impl Iterator<Item = &CompiledPolicy> {
+        let of_service = service.and_then(|service| self.services.get(service));
+        self.gateway.iter().chain(of_service.into_iter().flatten()).map(|policy| &**policy)
+    }
+}

@@ -1,0 +1,132 @@
+//! The byte streams that requests travel on, as one type, so that the HTTP codecs are compiled once.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use ambit_hbone::StreamIo;
+use ambit_tls::ServerStream;
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream as ClientStream;
+
+/// A connection with a client or with an endpoint, and what was read of it already.
+pub(crate) struct Io {
+    unread: Bytes,
+    transport: Transport,
+}
+
+/// What carries the bytes.
+pub(crate) enum Transport {
+    /// A CONNECT stream.
+    Tunnel(StreamIo),
+    /// A socket.
+    Tcp(TcpStream),
+    /// TLS that a client opened.
+    Server(Box<ServerStream<TcpStream>>),
+    /// TLS that this process opened.
+    Client(Box<ClientStream<Io>>),
+}
+
+// === impl Io ===
+
+impl Io {
+    pub(crate) fn new(transport: Transport) -> Self {
+        Self { unread: Bytes::new(), transport }
+    }
+
+    /// The stream with `bytes`, which were read of it, put back in front.
+    pub(crate) fn unread(self, bytes: Bytes) -> Self {
+        debug_assert!(self.unread.is_empty(), "what was put back has been read first");
+        Self { unread: bytes, ..self }
+    }
+}
+
+impl From<StreamIo> for Io {
+    fn from(stream: StreamIo) -> Self {
+        Self::new(Transport::Tunnel(stream))
+    }
+}
+
+impl From<TcpStream> for Io {
+    fn from(stream: TcpStream) -> Self {
+        Self::new(Transport::Tcp(stream))
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            let n = self.unread.len().min(buf.remaining());
+            buf.put_slice(self.unread.get(..n).unwrap_or_default());
+            self.unread.advance(n);
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.transport {
+            Transport::Tunnel(io) => Pin::new(io).poll_read(cx, buf),
+            Transport::Tcp(io) => Pin::new(io).poll_read(cx, buf),
+            Transport::Server(io) => Pin::new(io).poll_read(cx, buf),
+            Transport::Client(io) => Pin::new(io).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.transport {
+            Transport::Tunnel(io) => Pin::new(io).poll_write(cx, buf),
+            Transport::Tcp(io) => Pin::new(io).poll_write(cx, buf),
+            Transport::Server(io) => Pin::new(io).poll_write(cx, buf),
+            Transport::Client(io) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.transport {
+            Transport::Tunnel(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Transport::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Transport::Server(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Transport::Client(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.transport {
+            Transport::Tunnel(_) => false,
+            Transport::Tcp(io) => io.is_write_vectored(),
+            Transport::Server(io) => io.is_write_vectored(),
+            Transport::Client(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Tunnel(io) => Pin::new(io).poll_flush(cx),
+            Transport::Tcp(io) => Pin::new(io).poll_flush(cx),
+            Transport::Server(io) => Pin::new(io).poll_flush(cx),
+            Transport::Client(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Tunnel(io) => Pin::new(io).poll_shutdown(cx),
+            Transport::Tcp(io) => Pin::new(io).poll_shutdown(cx),
+            Transport::Server(io) => Pin::new(io).poll_shutdown(cx),
+            Transport::Client(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Whether policies let a request pass.
+
+use ambit_policy::{
+    EncodedSlashes, HeaderValues, RequestDecision, RequestFacts, RequestHit, RequestPath,
+    decide_request,
+};
+use http::HeaderMap;
+
+use super::answer::Answer;
+use super::head::Head;
+use crate::connection::Connection;
+
+/// The headers of a request, for policies.
+struct Lines<'a>(&'a HeaderMap);
+
+impl HeaderValues for Lines<'_> {
+    fn each(&self, name: &str, see: &mut dyn FnMut(&[u8])) {
+        self.0.get_all(name).iter().for_each(|value| see(value.as_bytes()));
+    }
+}
+
+/// Asks the policies that apply to the request's service.
+///
+/// # Errors
+/// The answer to a request that is denied.
+pub(super) fn authorize(connection: &Connection, head: &Head) -> Result<(), Answer> {
+    let service = connection.target.service().map(|service| service.key());
+    let rules = connection.local.context.rules.load();
+    let mut candidates = rules.policies.of(service.as_ref()).peekable();
+    if candidates.peek().is_none() {
+        return Ok(());
+    }
+    let target = head.path_and_query().as_bytes();
+    let path = RequestPath::parse(head.method.as_str(), target, EncodedSlashes::default())
+        .map_err(|refused| Answer::invalid(refused.to_string()))?;
+    let facts = RequestFacts {
+        method: head.method.as_str(),
+        path: &path,
+        host: Some(head.authority()),
+        headers: &Lines(&head.headers),
+        source_identity: connection.caller.identity.as_ref(),
+        source_ip: connection.peer.ip(),
+        // What a header says of earlier hops counts only where a gateway of ours has checked it.
+        remote_ip: connection.peer.ip(),
+        destination: connection.destination,
+        sni: connection.sni(),
+        auth: None,
+    };
+    let decision = decide_request(&facts, candidates);
+    report(connection, &decision);
+    if decision.denied() {
+        return Err(Answer::denied(decision.to_string()));
+    }
+    // Nobody is there to be asked.
+    match decision.asks.first() {
+        Some(ask) => Err(Answer::denied(format!(
+            "{} has {} asked, which this waypoint does not know",
+            ask.policy, ask.provider
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Tells of policies that match and change nothing.
+fn report(connection: &Connection, decision: &RequestDecision<'_>) {
+    for policy in &decision.audits {
+        tracing::info!(target: "audit", peer = %connection.peer, %policy, "request matches");
+    }
+    for hit in &decision.dry_run {
+        let RequestHit { policy, action } = hit;
+        tracing::info!(target: "dry_run", peer = %connection.peer, %policy, ?action, "request matches");
+    }
+    if decision.dry_run_would_deny {
+        tracing::info!(target: "dry_run", peer = %connection.peer, "request would be denied");
+    }
+}

@@ -1,0 +1,154 @@
+//! What is remembered of a request until its response has ended, for metrics and the access log.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use ambit_telemetry::{
+    PeerLabels, Reporter, RequestFigures, RequestFlag, RequestLabels, RequestProtocol,
+    ServiceLabels,
+};
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+
+use super::Routed;
+use super::answer::Answer;
+use super::head::Head;
+use super::response::{Content, Edit};
+use crate::access::{self, RequestLog};
+use crate::connection::Connection;
+use crate::destination::{Destination, Endpoint};
+use crate::rules::Action;
+
+/// A request from its first byte to its response's last.
+pub(crate) struct Exchange {
+    pub connection: Arc<Connection>,
+    pub began: Instant,
+    pub flag: RequestFlag,
+    /// Why this process answered itself, in words.
+    pub reason: Option<Box<str>>,
+    pub request_bytes: Arc<AtomicU64>,
+    /// What rules want of the response's head.
+    pub response_edits: Vec<Edit>,
+    pub destination: Option<Arc<Destination>>,
+    pub endpoint: Option<Arc<Endpoint>>,
+    /// Tries beyond the first.
+    pub retries: u32,
+    pub grpc: bool,
+    rule: Option<Arc<Action>>,
+    asked: Option<Box<Line>>,
+}
+
+/// What the access log says of a request.
+pub(crate) struct Line {
+    pub method: Method,
+    pub authority: Box<str>,
+    pub path: Box<str>,
+    pub version: http::Version,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct End {
+    pub status: u16,
+    pub grpc_status: Option<u32>,
+    pub response_bytes: u64,
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    pub(crate) fn begin(connection: Arc<Connection>, _message: &Request<Incoming>) -> Self {
+        Self {
+            connection,
+            began: Instant::now(),
+            flag: RequestFlag::None,
+            reason: None,
+            request_bytes: Arc::default(),
+            response_edits: Vec::new(),
+            destination: None,
+            endpoint: None,
+            retries: 0,
+            grpc: false,
+            rule: None,
+            asked: None,
+        }
+    }
+
+    /// The request's head has been read.
+    pub(super) fn asked(&mut self, head: &Head) {
+        self.grpc = head.is_grpc();
+        if access::enabled() {
+            self.asked = Some(Box::new(Line {
+                method: head.method.clone(),
+                authority: head.authority().into(),
+                path: head.path_and_query().into(),
+                version: head.version,
+            }));
+        }
+    }
+
+    /// Its rule has been found.
+    pub(super) fn routed(&mut self, found: &Routed) {
+        self.rule.clone_from(&found.action);
+    }
+
+    /// This process answers itself.
+    pub(super) fn answer(&mut self, answer: Answer) -> Response<Content> {
+        if answer.flag != RequestFlag::None {
+            self.flag = answer.flag;
+            self.reason = Some(answer.reason.clone());
+        }
+        answer.into_response(self.grpc).0
+    }
+
+    /// The response has ended, or will never end.
+    pub(super) fn end(self, end: End) {
+        let figures = RequestFigures {
+            duration: self.began.elapsed(),
+            request_bytes: self.request_bytes.load(Relaxed),
+            response_bytes: end.response_bytes,
+        };
+        let metrics = &self.connection.local.context.metrics;
+        metrics.requests.series(&self.labels(end)).count(figures);
+        if self.asked.is_some() || self.reason.is_some() {
+            self.log(end, figures);
+        }
+    }
+
+    fn labels(&self, end: End) -> RequestLabels {
+        // Behind a gateway, the service is the one that its rules chose.
+        let chosen = || self.destination.as_ref().and_then(|to| to.endpoints().service.clone());
+        let service = self.connection.target.service().cloned().or_else(chosen);
+        let service =
+            service.map_or_else(ServiceLabels::default, |service| ServiceLabels::from(&*service));
+        let endpoint = self.endpoint.as_deref();
+        let destination = endpoint.map_or_else(PeerLabels::default, |e| e.labels.clone());
+        RequestLabels {
+            reporter: Reporter::Waypoint,
+            source: self.connection.labels.clone(),
+            destination_service: service,
+            destination,
+            protocol: if self.grpc { RequestProtocol::Grpc } else { RequestProtocol::Http },
+            response_code: end.status,
+            grpc_status: end.grpc_status,
+            flag: self.flag,
+            security: self.connection.security,
+        }
+    }
+
+    fn log(&self, end: End, figures: RequestFigures) {
+        access::log(&RequestLog {
+            line: self.asked.as_deref(),
+            end,
+            figures,
+            flag: self.flag,
+            reason: self.reason.as_deref(),
+            retries: self.retries,
+            rule: self.rule.as_ref().map(|rule| &*rule.shares.name),
+            connection: &self.connection,
+            destination: self.destination.as_deref(),
+            endpoint: self.endpoint.as_deref(),
+        });
+    }
+}

@@ -1,0 +1,391 @@
+//! To an endpoint and back: choose one, send, and try again where that is allowed.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ambit_model::Str;
+use ambit_telemetry::RequestFlag;
+use http::{Request, Response, StatusCode, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::{Instant as Deadline, sleep, timeout_at};
+
+use super::answer::Answer;
+use super::exchange::Exchange;
+use super::head::{Head, strip_hop_by_hop};
+use super::response::{Content, Edit, Passed};
+use super::retry::{Tried, pause};
+use super::{Routed, mirror, sticky, upgrade};
+use crate::body::{Body, Kept};
+use crate::destination::{
+    Active, Destination, Endpoint, Endpoints, Outcome, Permit, Request as Asked, Settings,
+};
+use crate::rules::{Backend, Filter, RetryPolicy};
+use crate::upstream::{Refused, SendError, Sent, Try, send};
+
+/// Where no rule says otherwise: what the endpoint has certainly not seen is given to another one.
+const UNSENT_ONLY: u32 = 2;
+
+/// A request that has passed every filter.
+struct Forward<'a> {
+    exchange: &'a mut Exchange,
+    head: Head,
+    destination: Arc<Destination>,
+    settings: Arc<Settings>,
+    policy: RetryPolicy,
+    /// When the whole request's time is over, and how long one try may take.
+    deadline: Option<Deadline>,
+    try_limit: Option<std::time::Duration>,
+    body: Source,
+    http2: bool,
+    hash: Option<u64>,
+    client: Option<OnUpgrade>,
+    permits: Vec<Permit>,
+}
+
+/// Where a request's body comes from.
+enum Source {
+    None,
+    /// It can be sent once.
+    Once(Option<Body>),
+    Kept(Kept),
+}
+
+/// Sends the request to the backend that its rule chooses, and gives the endpoint's response.
+///
+/// # Errors
+/// The answer that is given in place of a response.
+pub(super) async fn forward(
+    exchange: &mut Exchange,
+    mut head: Head,
+    body: Incoming,
+    routed: Routed,
+) -> Result<Response<Content>, Answer> {
+    let backend = backend(&routed)?;
+    if let Some(backend) = &backend {
+        backend_filters(exchange, &mut head, backend, routed.matched)?;
+    }
+    let destination = match &backend {
+        Some(backend) => backend.to.clone().map_err(|why| {
+            Answer::new(StatusCode::INTERNAL_SERVER_ERROR, RequestFlag::NoRoute, &*why)
+        })?,
+        None => routed.default.clone().ok_or_else(|| Answer::no_route("nothing to forward to"))?,
+    };
+    exchange.destination = Some(destination.clone());
+    let settings = destination.settings().clone();
+    let http2 = wants_http2(&destination, &head);
+    let action = routed.action.as_deref();
+    let policy = action.and_then(|action| action.retry.clone());
+    let mirrors = action.is_some_and(|action| !action.mirrors.is_empty());
+    let body = Source::new(exchange, body, policy.is_some() || mirrors);
+    if let Some(action) = action.filter(|_| mirrors) {
+        mirror::mirror(&exchange.connection, action, &head, &|| body.copy());
+    }
+    let hash = sticky::hash(exchange, &settings, &head);
+    let began = Deadline::from_std(exchange.began);
+    let client = head.upgrade.is_some().then(|| head.extensions.remove::<OnUpgrade>()).flatten();
+    let permit = destination.requests.acquire(settings.pool.max_requests);
+    let permit = permit.ok_or_else(|| refused(Refused::Requests))?;
+    let policy = policy.unwrap_or_else(|| RetryPolicy {
+        attempts: UNSENT_ONLY,
+        connect_failure: true,
+        ..RetryPolicy::default()
+    });
+    let tries = [policy.per_try_timeout, action.and_then(|action| action.backend_timeout)];
+    let deadline = action.and_then(|action| action.request_timeout).filter(|t| !t.is_zero());
+    let forward = Forward {
+        try_limit: tries.into_iter().flatten().filter(|limit| !limit.is_zero()).min(),
+        deadline: deadline.map(|timeout| began + timeout),
+        exchange,
+        head,
+        destination,
+        settings,
+        policy,
+        body,
+        http2,
+        hash,
+        client,
+        permits: vec![permit],
+    };
+    forward.run().await
+}
+
+/// The backend that the request falls to; none where there are no rules.
+fn backend(routed: &Routed) -> Result<Option<Arc<Backend>>, Answer> {
+    let Some(action) = &routed.action else { return Ok(None) };
+    match action.shares.choose(&mut rand::rng()) {
+        Some(backend) => Ok(Some(backend.clone())),
+        None => {
+            let reason = "the rule has no backend with a weight";
+            Err(Answer::new(StatusCode::INTERNAL_SERVER_ERROR, RequestFlag::NoRoute, reason))
+        }
+    }
+}
+
+fn backend_filters(
+    exchange: &mut Exchange,
+    head: &mut Head,
+    backend: &Arc<Backend>,
+    matched: usize,
+) -> Result<(), Answer> {
+    for (at, filter) in backend.filters.iter().enumerate() {
+        match filter {
+            Filter::RequestHeaders(edit) => head.edit(edit),
+            Filter::ResponseHeaders(_) => {
+                // The rule's own come after those of the backend.
+                exchange.response_edits.insert(
+                    at.min(exchange.response_edits.len()),
+                    Edit::Backend(backend.clone(), at),
+                );
+            }
+            Filter::Rewrite(to) => head.rewrite(to, matched)?,
+            Filter::Redirect(to) => return Err(super::redirect::answer(to, head, matched)),
+            Filter::DirectResponse { status, body } => {
+                return Err(Answer::given(*status, body.clone()));
+            }
+            Filter::Cors(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether the destination is spoken to in HTTP/2: as it says, else as the client does.
+pub(super) fn wants_http2(destination: &Destination, head: &Head) -> bool {
+    use ambit_proto::ambit::Protocol;
+    let declared = match destination.protocol {
+        Protocol::Http2 | Protocol::Grpc => true,
+        Protocol::Http1 => false,
+        _ => head.version == Version::HTTP_2,
+    };
+    head.upgrade.is_none() && destination.settings().pool.http2.unwrap_or(declared)
+}
+
+/// An endpoint that has not failed this request yet, if there is one.
+pub(super) fn choose<'a>(
+    destination: &Destination,
+    endpoints: &'a Endpoints,
+    settings: &Settings,
+    hash: Option<u64>,
+    tried: &[Str],
+) -> Option<&'a Arc<Endpoint>> {
+    let request = Asked { hash, tried, now: Instant::now() };
+    destination.choice.choose(endpoints, settings, &request, &mut rand::rng())
+}
+
+// === impl Forward ===
+
+impl Forward<'_> {
+    async fn run(mut self) -> Result<Response<Content>, Answer> {
+        self.destination.budget.earn(&self.settings.budget, Instant::now());
+        let (mut tried, mut request) = (Vec::new(), None);
+        loop {
+            let endpoint = self.endpoint(&tried)?;
+            let active = endpoint.enter();
+            self.exchange.endpoint = Some(endpoint.clone());
+            if request.is_none() {
+                request = self.request()?;
+            }
+            let sent = self.attempt(&active, &mut request).await;
+            let outcome = match &sent {
+                Ok(Ok(sent)) => Tried::of_response(sent.response.status(), sent.response.headers()),
+                Ok(Err(error)) => Tried::of_error(error),
+                Err(_) => Tried::TimedOut,
+            };
+            self.blame(&active, outcome);
+            if self.may_retry(outcome, request.is_some()) {
+                let retries = self.destination.retries.acquire(self.settings.pool.max_retries);
+                if let Some(permit) = retries
+                    && self.destination.budget.spend(&self.settings.budget, Instant::now())
+                {
+                    self.exchange.retries += 1;
+                    self.permits.truncate(1);
+                    self.permits.push(permit);
+                    tried.push(endpoint.uid.clone());
+                    self.pause(outcome).await?;
+                    continue;
+                }
+            }
+            return match sent {
+                Ok(Ok(sent)) => Ok(self.respond(sent, active)),
+                Ok(Err(error)) => Err(self.failed(&error)),
+                Err(_) => Err(timed_out()),
+            };
+        }
+    }
+
+    fn endpoint(&self, tried: &[Str]) -> Result<Arc<Endpoint>, Answer> {
+        let endpoints = self.destination.endpoints();
+        let chosen = choose(&self.destination, &endpoints, &self.settings, self.hash, tried);
+        chosen.cloned().ok_or_else(|| {
+            let flag = RequestFlag::NoHealthyUpstream;
+            Answer::new(StatusCode::SERVICE_UNAVAILABLE, flag, "no healthy upstream")
+        })
+    }
+
+    /// The request as it is sent, with a body from its beginning.
+    fn request(&mut self) -> Result<Option<Request<Body>>, Answer> {
+        let parts = self.head.to_parts(self.http2)?;
+        Ok(self.body.next().map(|body| Request::from_parts(parts, body)))
+    }
+
+    /// One try, within its time.
+    async fn attempt(
+        &self,
+        endpoint: &Active,
+        request: &mut Option<Request<Body>>,
+    ) -> Result<Result<Sent, SendError>, tokio::time::error::Elapsed> {
+        let attempt = Try {
+            local: &self.exchange.connection.local,
+            destination: &self.destination,
+            settings: &self.settings,
+            endpoint,
+            source: &self.exchange.connection.source,
+            http2: self.http2,
+        };
+        let began = Instant::now();
+        let own = self.try_limit.map(|limit| Deadline::from_std(began + limit));
+        let sent = match [own, self.deadline].into_iter().flatten().min() {
+            None => Ok(send(&attempt, request).await),
+            Some(deadline) => timeout_at(deadline, send(&attempt, request)).await,
+        };
+        if let Ok(Ok(_)) = &sent {
+            let now = Instant::now();
+            endpoint.responded(now - began, now);
+        }
+        sent
+    }
+
+    /// Lets the endpoint's record know, and leaves it out if it has failed too often.
+    fn blame(&self, endpoint: &Active, tried: Tried) {
+        let Some(outlier) = &self.settings.outlier else { return };
+        let outcome = match tried {
+            Tried::Responded { status, .. } => match status.as_u16() {
+                502..=504 => Outcome::GatewayError,
+                500.. => Outcome::ServerError,
+                _ => Outcome::Success,
+            },
+            Tried::Unsent | Tried::Reset | Tried::TimedOut => Outcome::LocalFailure,
+            Tried::Denied | Tried::Refused => return,
+        };
+        let now = Instant::now();
+        if !endpoint.health.note(outcome, outlier, now) {
+            return;
+        }
+        let endpoints = self.destination.endpoints();
+        let ejected = endpoints.iter().filter(|e| e.health.is_ejected(now)).count();
+        if outlier.may_eject(ejected, endpoints.len()) {
+            let time = endpoint.health.eject(outlier, now);
+            self.exchange.connection.local.context.metrics.ejected();
+            tracing::warn!(endpoint = %endpoint.uid, service = %self.destination.service, ?time, "endpoint fails too often and is left out");
+        }
+    }
+
+    fn may_retry(&self, outcome: Tried, unsent: bool) -> bool {
+        let time = self.deadline.is_none_or(|deadline| Deadline::now() < deadline);
+        time && self.exchange.retries < self.policy.attempts
+            && outcome.is_retriable(&self.policy)
+            && (unsent || self.body.is_repeatable())
+            && !(outcome == Tried::TimedOut && self.try_limit.is_none())
+    }
+
+    /// Waits before the next try. Another endpoint is asked at once where the last has seen nothing.
+    async fn pause(&self, outcome: Tried) -> Result<(), Answer> {
+        if outcome == Tried::Unsent && self.exchange.retries == 1 {
+            return Ok(());
+        }
+        let pause = pause(&self.policy, self.exchange.retries, &mut rand::rng());
+        let until = Deadline::now() + pause;
+        if self.deadline.is_some_and(|deadline| deadline <= until) {
+            return Err(timed_out());
+        }
+        sleep(pause).await;
+        Ok(())
+    }
+
+    fn respond(self, sent: Sent, active: Active) -> Response<Content> {
+        let Sent { mut response, lease } = sent;
+        let upgraded = response.headers().get(http::header::UPGRADE).cloned();
+        strip_hop_by_hop(response.headers_mut());
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let endpoint = Arc::clone(&active);
+            upgrade::join(&self.exchange.connection, self.client, &mut response, endpoint.enter());
+            let headers = response.headers_mut();
+            if let Some(protocol) = upgraded {
+                headers.insert(http::header::UPGRADE, protocol);
+            }
+            let value = http::HeaderValue::from_static("upgrade");
+            headers.insert(http::header::CONNECTION, value);
+        }
+        let deadline = self.deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
+        let (mut parts, body) = response.into_parts();
+        parts.version = Version::HTTP_11;
+        let permits = self.permits;
+        let passed =
+            Passed { body, lease: Some(lease), _active: active, deadline, _permits: permits };
+        Response::from_parts(parts, Content::Passed(Box::new(passed)))
+    }
+
+    fn failed(&self, error: &SendError) -> Answer {
+        if let SendError::Refused(limit) = error {
+            return refused(*limit);
+        }
+        let flag = match error {
+            _ if self.exchange.retries > 0 => RequestFlag::RetriesExhausted,
+            SendError::Connect(_) => RequestFlag::ConnectFailure,
+            _ => RequestFlag::UpstreamReset,
+        };
+        Answer::new(StatusCode::SERVICE_UNAVAILABLE, flag, error.to_string())
+    }
+}
+
+fn refused(limit: Refused) -> Answer {
+    Answer::new(StatusCode::SERVICE_UNAVAILABLE, RequestFlag::Overflow, limit.to_string())
+}
+
+fn timed_out() -> Answer {
+    let reason = "upstream request timeout";
+    Answer::new(StatusCode::GATEWAY_TIMEOUT, RequestFlag::Timeout, reason)
+}
+
+// === impl Source ===
+
+impl Source {
+    fn new(exchange: &Exchange, body: Incoming, keep: bool) -> Self {
+        let counted = exchange.request_bytes.clone();
+        if body.is_end_stream() {
+            Self::None
+        } else if keep {
+            let limit = exchange.connection.local.context.config.limits.replay_bytes;
+            Self::Kept(Kept::new(body, limit, counted))
+        } else {
+            Self::Once(Some(Body::Passed(body, counted)))
+        }
+    }
+
+    /// A body for one more sending; none where there cannot be another.
+    fn next(&mut self) -> Option<Body> {
+        match self {
+            Self::None => Some(Body::Empty),
+            Self::Once(body) => body.take(),
+            Self::Kept(kept) => mirror::replay(kept),
+        }
+    }
+
+    /// A body for a copy of the request.
+    fn copy(&self) -> Option<Body> {
+        match self {
+            Self::None => Some(Body::Empty),
+            Self::Once(_) => None,
+            Self::Kept(kept) => mirror::replay(kept),
+        }
+    }
+
+    fn is_repeatable(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Once(body) => body.is_some(),
+            Self::Kept(kept) => kept.is_whole(),
+        }
+    }
+}
