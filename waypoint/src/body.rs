@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
@@ -14,9 +14,16 @@ use parking_lot::Mutex;
 /// Any body that this process sends.
 pub(crate) enum Body {
     Empty,
-    /// As it comes from the other side; its bytes are counted.
-    Passed(Incoming, Arc<AtomicU64>),
+    /// As it comes from the other side.
+    Passed(Incoming, Arc<Received>),
     Kept(Replay),
+}
+
+/// What came of a request's body so far.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    bytes: AtomicU64,
+    broken: AtomicBool,
 }
 
 /// A request body that is remembered while it is sent, so that it can be sent again, or to several at once.
@@ -41,7 +48,7 @@ struct State {
     rest: Option<Incoming>,
     /// Others who wait for the next chunk; the body itself remembers only the last who asked.
     waiting: Vec<Waker>,
-    counted: Arc<AtomicU64>,
+    received: Arc<Received>,
     hint: SizeHint,
 }
 
@@ -66,13 +73,9 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
-            Self::Passed(incoming, counted) => {
+            Self::Passed(incoming, received) => {
                 let frame = ready!(Pin::new(incoming).poll_frame(cx));
-                if let Some(Ok(frame)) = &frame
-                    && let Some(data) = frame.data_ref()
-                {
-                    counted.fetch_add(data.len() as u64, Relaxed);
-                }
+                received.note(frame.as_ref());
                 Poll::Ready(frame.map(|frame| Ok(frame?)))
             }
             Self::Kept(replay) => replay.poll_frame(cx),
@@ -96,11 +99,35 @@ impl HttpBody for Body {
     }
 }
 
+// === impl Received ===
+
+impl Received {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Whether the client broke it off, or sent what is no body: no endpoint is to blame for what follows.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Relaxed)
+    }
+
+    fn note(&self, frame: Option<&hyper::Result<Frame<Bytes>>>) {
+        match frame {
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                self.bytes.fetch_add(length as u64, Relaxed);
+            }
+            Some(Err(_)) => self.broken.store(true, Relaxed),
+            None => {}
+        }
+    }
+}
+
 // === impl Kept ===
 
 impl Kept {
     /// Keeps up to `limit` bytes of `body` while it is sent.
-    pub(crate) fn new(body: Incoming, limit: usize, counted: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(body: Incoming, limit: usize, received: Arc<Received>) -> Self {
         let hint = body.size_hint();
         Self(Arc::new(Mutex::new(State {
             chunks: Vec::new(),
@@ -110,7 +137,7 @@ impl Kept {
             trailers: None,
             rest: Some(body),
             waiting: Vec::new(),
-            counted,
+            received,
             hint,
         })))
     }
@@ -176,6 +203,7 @@ impl State {
             self.waiting.push(cx.waker().clone());
             return Poll::Pending;
         };
+        self.received.note(frame.as_ref());
         let frame = frame.transpose();
         self.wake();
         match frame?.map(Frame::into_data) {
@@ -196,7 +224,6 @@ impl State {
     }
 
     fn keep(&mut self, data: &Bytes) {
-        self.counted.fetch_add(data.len() as u64, Relaxed);
         self.read += 1;
         self.bytes += data.len();
         if self.is_overflown() {

@@ -1,7 +1,6 @@
 //! What is remembered of a request until its response has ended, for metrics and the access log.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use ambit_telemetry::{
@@ -16,6 +15,7 @@ use super::answer::Answer;
 use super::head::Head;
 use super::response::{Content, Edit};
 use crate::access::{self, RequestLog};
+use crate::body::Received;
 use crate::connection::Connection;
 use crate::destination::{Destination, Endpoint};
 use crate::rules::Action;
@@ -27,7 +27,8 @@ pub(crate) struct Exchange {
     pub flag: RequestFlag,
     /// Why this process answered itself, in words.
     pub reason: Option<Box<str>>,
-    pub request_bytes: Arc<AtomicU64>,
+    /// What came of the request's body.
+    pub received: Arc<Received>,
     /// What rules want of the response's head.
     pub response_edits: Vec<Edit>,
     pub destination: Option<Arc<Destination>>,
@@ -37,6 +38,8 @@ pub(crate) struct Exchange {
     pub grpc: bool,
     rule: Option<Arc<Action>>,
     asked: Option<Box<Line>>,
+    /// Whether it has been counted and logged.
+    told: bool,
 }
 
 /// What the access log says of a request.
@@ -64,7 +67,7 @@ impl Exchange {
             began: Instant::now(),
             flag: RequestFlag::None,
             reason: None,
-            request_bytes: Arc::default(),
+            received: Arc::default(),
             response_edits: Vec::new(),
             destination: None,
             endpoint: None,
@@ -72,6 +75,7 @@ impl Exchange {
             grpc: false,
             rule: None,
             asked: None,
+            told: false,
         }
     }
 
@@ -103,10 +107,15 @@ impl Exchange {
     }
 
     /// The response has ended, or will never end.
-    pub(super) fn end(self, end: End) {
+    pub(super) fn end(mut self, end: End) {
+        self.tell(end);
+    }
+
+    fn tell(&mut self, end: End) {
+        self.told = true;
         let figures = RequestFigures {
             duration: self.began.elapsed(),
-            request_bytes: self.request_bytes.load(Relaxed),
+            request_bytes: self.received.bytes(),
             response_bytes: end.response_bytes,
         };
         let metrics = &self.connection.local.context.metrics;
@@ -150,5 +159,15 @@ impl Exchange {
             destination: self.destination.as_deref(),
             endpoint: self.endpoint.as_deref(),
         });
+    }
+}
+
+impl Drop for Exchange {
+    /// The codec lets go of a request whose client has gone, wherever it stands.
+    fn drop(&mut self) {
+        if !self.told {
+            self.flag = RequestFlag::DownstreamGone;
+            self.tell(End::default());
+        }
     }
 }

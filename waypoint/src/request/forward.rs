@@ -187,6 +187,9 @@ impl Forward<'_> {
                 request = self.request()?;
             }
             let sent = self.attempt(&active, &mut request).await;
+            if !matches!(sent, Ok(Ok(_))) && self.exchange.received.is_broken() {
+                return Err(Answer::invalid("the request's body ended early or is no body"));
+            }
             let outcome = match &sent {
                 Ok(Ok(sent)) => Tried::of_response(sent.response.status(), sent.response.headers()),
                 Ok(Err(error)) => Tried::of_error(error),
@@ -352,14 +355,14 @@ fn timed_out() -> Answer {
 
 impl Source {
     fn new(exchange: &Exchange, body: Incoming, keep: bool) -> Self {
-        let counted = exchange.request_bytes.clone();
+        let received = exchange.received.clone();
         if body.is_end_stream() {
             Self::None
         } else if keep {
             let limit = exchange.connection.local.context.config.limits.replay_bytes;
-            Self::Kept(Kept::new(body, limit, counted))
+            Self::Kept(Kept::new(body, limit, received))
         } else {
-            Self::Once(Some(Body::Passed(body, counted)))
+            Self::Once(Some(Body::Passed(body, received)))
         }
     }
 
