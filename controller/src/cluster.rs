@@ -155,18 +155,24 @@ impl Patience {
     fn failed(&mut self, error: &watcher::Error) -> Duration {
         let text = watch_error(error);
         let expired = matches!(error, watcher::Error::WatchError(status) if status.code == 410);
-        if !expired && text != self.complaint {
+        // The source of objects says which CRDs are missing.
+        let missing = code(error) == Some(404);
+        if !expired && !missing && text != self.complaint {
             tracing::warn!("cannot follow what the controller keeps in the cluster: {text}");
             self.complaint = text;
         }
-        match error {
+        match code(error) {
             // Nothing changes before somebody installs a CRD or gives a right.
-            watcher::Error::InitialListFailed(kube::Error::Api(status))
-                if matches!(status.code, 403 | 404) =>
-            {
-                self.pace.absent
-            }
+            Some(403 | 404) => self.pace.absent,
             _ => self.backoff.failed(),
         }
+    }
+}
+
+/// The status of the answer to a list that failed.
+fn code(error: &watcher::Error) -> Option<u16> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
     }
 }

@@ -130,6 +130,10 @@ impl Index {
             dirty.extend(dirty::dirty(world, &key, [old.as_ref(), object.as_ref()]));
         }
         dirty.extend(self.inputs.allocate());
+        if self.inputs.labels_changed() {
+            let labelled = [Kind::Pod, Kind::ServiceEntry, Kind::WorkloadEntry].into_iter();
+            dirty.extend(labelled.flat_map(|kind| self.inputs.of_kind(kind)).map(Object::key));
+        }
         if !first {
             let world = World { settings: &self.settings, inputs: &self.inputs };
             dirty::spread(world, &mut dirty);
@@ -228,12 +232,14 @@ fn output(world: World<'_>, object: &Object) -> Output {
         Object::Service(service) => {
             let mut output = services::service(world, service);
             output.extend(routes::of_service(world, object));
+            output.extend(routes::treatment(world, object));
             output
         }
         Object::ServiceEntry(entry) => {
             let mut output = services::service_entry(world, entry);
             output.extend(workloads::service_entry(world, entry));
             output.extend(routes::of_service(world, object));
+            output.extend(routes::treatment(world, object));
             output
         }
         Object::Route(route) => routes::of_route(world, route),
@@ -253,8 +259,10 @@ fn output(world: World<'_>, object: &Object) -> Output {
         Object::GatewayClass(_)
         | Object::Namespace(_)
         | Object::Node(_)
+        | Object::DestinationRule(_)
         | Object::ReferenceGrant(_)
-        | Object::Secret(_) => Output::default(),
+        | Object::Secret(_)
+        | Object::VirtualService(_) => Output::default(),
     }
 }
 

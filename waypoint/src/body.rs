@@ -11,19 +11,14 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
+use crate::grpc::Messages;
+
 /// Any body that this process sends.
 pub(crate) enum Body {
     Empty,
     /// As it comes from the other side.
-    Passed(Incoming, Arc<Received>),
+    Passed(Incoming, Arc<Seen>),
     Kept(Replay),
-}
-
-/// What came of a request's body so far.
-#[derive(Debug, Default)]
-pub(crate) struct Received {
-    bytes: AtomicU64,
-    broken: AtomicBool,
 }
 
 /// A request body that is remembered while it is sent, so that it can be sent again, or to several at once.
@@ -48,7 +43,7 @@ struct State {
     rest: Option<Incoming>,
     /// Others who wait for the next chunk; the body itself remembers only the last who asked.
     waiting: Vec<Waker>,
-    received: Arc<Received>,
+    counted: Arc<Seen>,
     hint: SizeHint,
 }
 
@@ -59,6 +54,50 @@ pub(crate) enum BodyError {
     Received(#[from] hyper::Error),
     #[error("the body cannot be sent again: it is larger than what is kept")]
     Overflown,
+}
+
+/// What of a request body has passed.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    bytes: AtomicU64,
+    broken: AtomicBool,
+    /// The messages, of a gRPC call.
+    messages: Option<Mutex<Messages>>,
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// For a gRPC call, whose messages are counted.
+    pub(crate) fn of_grpc() -> Self {
+        Self { messages: Some(Mutex::default()), ..Self::default() }
+    }
+
+    fn see(&self, frame: Option<&hyper::Result<Frame<Bytes>>>) {
+        let data = match frame {
+            Some(Ok(frame)) => frame.data_ref(),
+            Some(Err(_)) => return self.broken.store(true, Relaxed),
+            None => None,
+        };
+        let Some(data) = data else { return };
+        self.bytes.fetch_add(data.len() as u64, Relaxed);
+        if let Some(messages) = &self.messages {
+            messages.lock().see(data);
+        }
+    }
+
+    /// Whether the client broke it off, or sent what is no body: no endpoint is to blame for what follows.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Relaxed)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages.as_ref().map_or(0, |messages| messages.lock().count)
+    }
 }
 
 // === impl Body ===
@@ -73,9 +112,9 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
-            Self::Passed(incoming, received) => {
+            Self::Passed(incoming, counted) => {
                 let frame = ready!(Pin::new(incoming).poll_frame(cx));
-                received.note(frame.as_ref());
+                counted.see(frame.as_ref());
                 Poll::Ready(frame.map(|frame| Ok(frame?)))
             }
             Self::Kept(replay) => replay.poll_frame(cx),
@@ -99,35 +138,11 @@ impl HttpBody for Body {
     }
 }
 
-// === impl Received ===
-
-impl Received {
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(Relaxed)
-    }
-
-    /// Whether the client broke it off, or sent what is no body: no endpoint is to blame for what follows.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.broken.load(Relaxed)
-    }
-
-    fn note(&self, frame: Option<&hyper::Result<Frame<Bytes>>>) {
-        match frame {
-            Some(Ok(frame)) => {
-                let length = frame.data_ref().map_or(0, Bytes::len);
-                self.bytes.fetch_add(length as u64, Relaxed);
-            }
-            Some(Err(_)) => self.broken.store(true, Relaxed),
-            None => {}
-        }
-    }
-}
-
 // === impl Kept ===
 
 impl Kept {
     /// Keeps up to `limit` bytes of `body` while it is sent.
-    pub(crate) fn new(body: Incoming, limit: usize, received: Arc<Received>) -> Self {
+    pub(crate) fn new(body: Incoming, limit: usize, counted: Arc<Seen>) -> Self {
         let hint = body.size_hint();
         Self(Arc::new(Mutex::new(State {
             chunks: Vec::new(),
@@ -137,7 +152,7 @@ impl Kept {
             trailers: None,
             rest: Some(body),
             waiting: Vec::new(),
-            received,
+            counted,
             hint,
         })))
     }
@@ -203,7 +218,7 @@ impl State {
             self.waiting.push(cx.waker().clone());
             return Poll::Pending;
         };
-        self.received.note(frame.as_ref());
+        self.counted.see(frame.as_ref());
         let frame = frame.transpose();
         self.wake();
         match frame?.map(Frame::into_data) {

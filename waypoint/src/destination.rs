@@ -14,6 +14,7 @@ mod settings;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -32,7 +33,7 @@ pub(crate) use endpoints::Endpoints;
 pub(crate) use hash::{HashKey, hash_of, hash_text};
 pub(crate) use health::Outcome;
 pub(crate) use limits::{Limit, Permit};
-pub(crate) use settings::{HashSource, Settings};
+pub(crate) use settings::{HashSource, Origination, Settings};
 
 /// One port of a service, or of a subset of its endpoints.
 #[derive(Debug)]
@@ -83,6 +84,7 @@ pub(crate) enum Way {
 struct Shared {
     known: Mutex<HashMap<Key, Weak<Destination>>>,
     policies: Mutex<HashMap<NamespacedHostname, Vec<Arc<Settings>>>>,
+    policy_changes: AtomicU64,
     state: ambit_state::Reader,
     labels: KnownLabels,
     place: Place,
@@ -114,7 +116,14 @@ struct Key {
 impl Destinations {
     pub(crate) fn new(state: ambit_state::Reader, labels: KnownLabels, place: Place) -> Self {
         let (known, policies) = (Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { known, policies, state, labels, place });
+        let shared = Arc::new(Shared {
+            known,
+            policies,
+            policy_changes: AtomicU64::new(0),
+            state,
+            labels,
+            place,
+        });
         Self { shared, way: Way::Direct }
     }
 
@@ -185,7 +194,9 @@ impl Destinations {
 
     /// Replaces what a TrafficPolicy says of a service.
     pub(crate) fn set_policy(&self, service: &NamespacedHostname, settings: Vec<Settings>) {
-        let settings: Vec<Arc<Settings>> = settings.into_iter().map(Arc::new).collect();
+        let number = self.shared.policy_changes.fetch_add(1, Relaxed) + 1;
+        let settings = settings.into_iter().map(|settings| Settings { number, ..settings });
+        let settings: Vec<Arc<Settings>> = settings.map(Arc::new).collect();
         if settings.is_empty() {
             self.shared.policies.lock().remove(service);
         } else {
@@ -234,7 +245,8 @@ impl Destination {
     pub(crate) fn endpoints(&self) -> Arc<Endpoints> {
         let Shared { state, labels, place, .. } = &*self.shared;
         let snapshot = state.snapshot();
-        let version = (snapshot.version(), labels.version());
+        let settings = self.settings.load();
+        let version = (snapshot.version(), labels.version(), settings.number);
         let known = self.endpoints.load();
         if known.version == version {
             return known.clone();
@@ -244,7 +256,7 @@ impl Destination {
         if known.version == version {
             return known;
         }
-        let renewed = Arc::new(known.renewed(self, &snapshot, labels, place, version));
+        let renewed = Arc::new(known.renewed(self, &snapshot, (labels, &settings), place, version));
         self.endpoints.store(renewed.clone());
         renewed
     }

@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use ambit_hbone::StreamIo;
-use ambit_tls::{ClientStream, ServerStream};
+use ambit_tls::ServerStream;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream as ClientStream;
 
 /// A connection with a client or with an endpoint, and what was read of it already.
 pub(crate) struct Io {
@@ -25,7 +26,7 @@ pub(crate) enum Transport {
     /// TLS that a client opened.
     Server(Box<ServerStream<TcpStream>>),
     /// TLS that this process opened.
-    Client(Box<ClientStream<TcpStream>>),
+    Client(Box<ClientStream<Io>>),
 }
 
 // === impl Io ===

@@ -18,6 +18,7 @@ mod dump;
 mod endpoints;
 mod feed;
 mod front;
+mod grpc;
 mod io;
 mod labels;
 mod metrics;

@@ -52,6 +52,9 @@ async fn phases(
 ) -> Result<Response<response::Content>, Answer> {
     let (parts, body) = message.into_parts();
     let mut head = Head::read(parts, exchange.connection.scheme)?;
+    if let Target::Front { .. } = &exchange.connection.target {
+        head.forwarded_for(exchange.connection.peer.ip());
+    }
     exchange.asked(&head);
     let connection = exchange.connection.clone();
     authorize::authorize(&connection, &head)?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use ambit_policy::{ConnectionFacts, decide_connection};
 use ambit_telemetry::{
     PeerLabels, Reporter, RequestProtocol, ResponseFlags, ServiceLabels, TrafficLabels,
 };
@@ -14,7 +15,7 @@ use crate::detect::Protocol;
 use crate::io::Io;
 use crate::rules::Shares;
 use crate::target::Target;
-use crate::upstream::{ConnectFailure, connect};
+use crate::upstream::{ConnectFailure, connect, originate};
 
 /// Endpoints that are tried.
 const TRIES: usize = 3;
@@ -22,6 +23,8 @@ const TRIES: usize = 3;
 /// Why a connection leads nowhere.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
+    #[error("denied: {0}")]
+    Denied(String),
     #[error("no rule matches")]
     NoRoute,
     #[error("the rule's backend cannot be used: {0}")]
@@ -54,14 +57,19 @@ async fn run(connection: &Connection, mut client: Io, protocol: Protocol) {
         }
     }
     let metrics = &connection.local.context.metrics.traffic;
-    let opened = match destination(connection, protocol, sni.as_deref()) {
+    let allowed = authorize(connection, sni.as_deref());
+    let opened = match allowed.and_then(|()| destination(connection, protocol, sni.as_deref())) {
         Ok(destination) => open(connection, &destination).await,
         Err(error) => Err(error),
     };
     let (mut server, endpoint) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            metrics.open(&labels(connection, None)).close(ResponseFlags::Connect);
+            let flags = match error {
+                Failed::Denied(_) => ResponseFlags::Deny,
+                _ => ResponseFlags::Connect,
+            };
+            metrics.open(&labels(connection, None)).close(flags);
             tracing::warn!(peer = %connection.peer, %error, "connection failed");
             return;
         }
@@ -82,6 +90,27 @@ async fn run(connection: &Connection, mut client: Io, protocol: Protocol) {
     record.close(flags);
 }
 
+/// Asks the policies that apply. What only a request could show lets no connection pass.
+fn authorize(connection: &Connection, sni: Option<&str>) -> Result<(), Failed> {
+    let service = connection.target.service().map(|service| service.key());
+    let rules = connection.local.context.rules.load();
+    let facts = ConnectionFacts {
+        source_identity: connection.caller.identity.as_ref(),
+        source_ip: connection.peer.ip(),
+        destination: connection.destination,
+        sni: sni.or(connection.sni()),
+    };
+    let decision = decide_connection(&facts, rules.policies.of(service.as_ref()));
+    match (decision.denied(), decision.asks.first()) {
+        (false, None) => Ok(()),
+        (true, _) => Err(Failed::Denied(decision.to_string())),
+        (false, Some(ask)) => Err(Failed::Denied(format!(
+            "{} has {} asked, which nobody knows",
+            ask.policy, ask.provider
+        ))),
+    }
+}
+
 /// Where the connection goes by its rules, else to the service itself.
 fn destination(
     connection: &Connection,
@@ -89,7 +118,7 @@ fn destination(
     sni: Option<&str>,
 ) -> Result<Arc<Destination>, Failed> {
     let rules = connection.local.context.rules.load();
-    let caller = &connection.caller;
+    let (caller, to) = (&connection.caller, connection.destination.ip());
     let (table, default) = match &connection.target {
         Target::Service { service, port } => {
             let route = rules.services.get(&service.key());
@@ -107,9 +136,9 @@ fn destination(
     };
     let Some(table) = table else { return default.ok_or(Failed::NoRoute) };
     let shares = match protocol {
-        Protocol::Tls if table.has_tls() => table.tls(sni.unwrap_or_default(), caller),
-        _ if table.has_tcp() => table.tcp(None, caller),
-        _ if table.has_tls() => table.tls(connection.sni().unwrap_or_default(), caller),
+        Protocol::Tls if table.has_tls() => table.tls(sni.unwrap_or_default(), to, caller),
+        _ if table.has_tcp() => table.tcp(to, caller),
+        _ if table.has_tls() => table.tls(connection.sni().unwrap_or_default(), to, caller),
         // Rules for requests alone do not bind what carries none.
         _ => return default.ok_or(Failed::NoRoute),
     };
@@ -140,7 +169,10 @@ async fn open(
         let _permit = permit.ok_or(Failed::Overflow)?;
         let headers = connection.source.headers.clone();
         match connect(&connection.local, &endpoint.dial, headers, limit).await {
-            Ok(io) => return Ok((io, endpoint.clone())),
+            Ok(io) => {
+                let io = originate(io, settings.tls.as_ref(), limit, |tls| &tls.opaque).await?;
+                return Ok((io, endpoint.clone()));
+            }
             Err(error) => {
                 tried.push(endpoint.uid.clone());
                 last = error.into();

@@ -41,6 +41,9 @@ impl Index {
                 _ => at_ztunnel(output, read),
             }];
         }
+        if let Some(object @ (Object::VirtualService(_) | Object::DestinationRule(_))) = object {
+            return vec![routes::istio_condition(world, object, read)];
+        }
         let bound = object.map(|object| bound(world, object)).unwrap_or_default();
         let told = bound.refused.as_ref().map(|refusal| &refusal.problem);
         let beside = output.problems.iter().filter(|problem| Some(*problem) != told);

@@ -42,27 +42,17 @@ pub(super) fn dirty(world: World<'_>, key: &Key, states: [Option<&Object>; 2]) -
             within(world, Kind::Gateway, &key.namespace, |_| true, &mut keys);
             states.iter().flatten().for_each(|service| routes::by_host(world, service, &mut keys));
         }
-        Kind::GrpcRoute | Kind::HttpRoute | Kind::TcpRoute | Kind::TlsRoute => {
-            for state in states.into_iter().flatten() {
-                if let Object::Route(route) = state {
-                    routes::parents(route, &mut keys);
-                }
-            }
+        Kind::DestinationRule
+        | Kind::GatewayClass
+        | Kind::GrpcRoute
+        | Kind::HttpRoute
+        | Kind::ReferenceGrant
+        | Kind::Secret
+        | Kind::TcpRoute
+        | Kind::TlsRoute
+        | Kind::VirtualService => {
+            states.into_iter().flatten().for_each(|state| routes::of(world, state, &mut keys));
         }
-        Kind::ReferenceGrant => {
-            for state in states.into_iter().flatten() {
-                if let Object::ReferenceGrant(grant) = state {
-                    routes::granted(world, grant, &mut keys);
-                }
-            }
-        }
-        Kind::GatewayClass => {
-            let class =
-                |object: &Object| matches!(object, Object::Gateway(g) if g.class == key.name);
-            let gateways = world.inputs.of_kind(Kind::Gateway);
-            keys.extend(gateways.filter(|object| class(object)).map(Object::key));
-        }
-        Kind::Secret => routes::with_certificate(world, key, &mut keys),
         Kind::AuthorizationPolicy => {
             let selected = |meta: &Meta| {
                 // Labels of a ServiceEntry's endpoints are not its own.

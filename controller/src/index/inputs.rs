@@ -1,6 +1,8 @@
 //! Every object, found by key, namespace and kind, and what follows from all of them together.
 
+mod hosts;
 mod links;
+mod lookups;
 mod owners;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -10,12 +12,11 @@ use std::sync::Arc;
 use ambit_model::{Locality, Str};
 
 use super::vips::{self, Host};
-use crate::watch::kinds::{
-    AuthorizationPolicy, BackendRef, Gateway, GatewayClass, Namespace, ParentRef,
-    PeerAuthentication, Phase, Pod, ReferenceGrant, Resolution, Route, Service, ServiceEntry,
-};
+use crate::watch::kinds::{BackendRef, ParentRef, Phase, Pod, Resolution, ServiceEntry};
 use crate::watch::{Key, Kind, Meta, Object};
 
+use hosts::Hosts;
+pub(crate) use hosts::full;
 use links::Links;
 use owners::{Owners, hostname};
 
@@ -32,8 +33,11 @@ pub(crate) struct Inputs {
     parents: Links<Key>,
     /// What routes send traffic to.
     backends: Links<BackendRef>,
+    /// What is said about hosts.
+    pub(crate) hosts: Hosts,
     allocated: BTreeMap<Host, u16>,
     entries_changed: bool,
+    labels_changed: bool,
 }
 
 // === impl Inputs ===
@@ -47,6 +51,9 @@ impl Inputs {
     pub(crate) fn set(&mut self, key: Key, object: Option<Object>) -> BTreeSet<Key> {
         let touched = self.owners.claim(&key, object.as_ref(), &self.domain);
         self.link(&key, object.as_ref());
+        let asked = self.hosts.labels_of(&key).to_vec();
+        self.hosts.set(&key, object.as_ref(), &self.domain);
+        self.labels_changed |= asked != self.hosts.labels_of(&key);
         let old = match object {
             Some(object) => {
                 self.locate(&key, &object);
@@ -130,98 +137,6 @@ impl Inputs {
     pub(crate) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Object> {
         let first = Key { kind, namespace: Str::default(), name: Str::default() };
         self.objects.range(first..).take_while(move |(key, _)| key.kind == kind).map(|(_, o)| o)
-    }
-
-    pub(crate) fn services(&self, namespace: &Str) -> impl Iterator<Item = &Arc<Service>> {
-        self.in_namespace(Kind::Service, namespace).filter_map(|object| match object {
-            Object::Service(service) => Some(service),
-            _ => None,
-        })
-    }
-
-    pub(crate) fn service_entries(
-        &self,
-        namespace: &Str,
-    ) -> impl Iterator<Item = &Arc<ServiceEntry>> {
-        self.in_namespace(Kind::ServiceEntry, namespace).filter_map(|object| match object {
-            Object::ServiceEntry(entry) => Some(entry),
-            _ => None,
-        })
-    }
-
-    /// The routes that are attached to `parent`.
-    pub(crate) fn routes_of(&self, parent: &Key) -> impl Iterator<Item = &Arc<Route>> {
-        self.parents.to(parent).filter_map(|key| self.route(key))
-    }
-
-    /// The routes with backends of this group, kind, namespace and name.
-    pub(crate) fn routes_to(&self, backend: &BackendRef) -> impl Iterator<Item = &Key> {
-        self.backends.to(backend)
-    }
-
-    pub(crate) fn route(&self, key: &Key) -> Option<&Arc<Route>> {
-        match self.get(key)? {
-            Object::Route(route) => Some(route),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn reference_grants(
-        &self,
-        namespace: &Str,
-    ) -> impl Iterator<Item = &Arc<ReferenceGrant>> {
-        self.in_namespace(Kind::ReferenceGrant, namespace).filter_map(|object| match object {
-            Object::ReferenceGrant(grant) => Some(grant),
-            _ => None,
-        })
-    }
-
-    pub(crate) fn authorization_policies(
-        &self,
-        namespace: &Str,
-    ) -> impl Iterator<Item = &Arc<AuthorizationPolicy>> {
-        self.in_namespace(Kind::AuthorizationPolicy, namespace).filter_map(|object| match object {
-            Object::AuthorizationPolicy(policy) => Some(policy),
-            _ => None,
-        })
-    }
-
-    pub(crate) fn peer_authentications(
-        &self,
-        namespace: &Str,
-    ) -> impl Iterator<Item = &Arc<PeerAuthentication>> {
-        self.in_namespace(Kind::PeerAuthentication, namespace).filter_map(|object| match object {
-            Object::PeerAuthentication(policy) => Some(policy),
-            _ => None,
-        })
-    }
-
-    pub(crate) fn namespace(&self, name: &Str) -> Option<&Namespace> {
-        match self.get(&Key::new(Kind::Namespace, "", name.clone()))? {
-            Object::Namespace(namespace) => Some(namespace),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn gateway(&self, namespace: &Str, name: &Str) -> Option<&Gateway> {
-        match self.get(&Key::new(Kind::Gateway, namespace.clone(), name.clone()))? {
-            Object::Gateway(gateway) => Some(gateway),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn gateway_class(&self, name: &Str) -> Option<&GatewayClass> {
-        match self.get(&Key::new(Kind::GatewayClass, "", name.clone()))? {
-            Object::GatewayClass(class) => Some(class),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn service(&self, namespace: &Str, name: &Str) -> Option<&Service> {
-        match self.get(&Key::new(Kind::Service, namespace.clone(), name.clone()))? {
-            Object::Service(service) => Some(service),
-            _ => None,
-        }
     }
 
     /// Where the node of this name is.

@@ -5,9 +5,12 @@ mod backends;
 mod destinations;
 mod gateways;
 mod hostnames;
+mod istio;
 mod listeners;
+mod rules;
 mod statuses;
 mod tables;
+mod virtual_services;
 
 use ambit_model::Str;
 use ambit_proto::ambit as proto;
@@ -20,6 +23,8 @@ use crate::watch::kinds::Route;
 
 use destinations::Destination;
 pub(super) use gateways::{account, of_gateway, status as gateway_status};
+pub(super) use istio::condition as istio_condition;
+pub(super) use rules::of_service as treatment;
 pub(super) use statuses::entries;
 
 /// What the waypoints of a service do for it, even where no route says anything.
@@ -31,20 +36,37 @@ pub(super) fn of_service(world: World<'_>, object: &Object) -> Output {
         return output;
     }
     let ports: Vec<proto::Port> = destination.ports.iter().map(Into::into).collect();
-    let tables = tables::of_service(world, &destination);
+    let routed = tables::of_service(world, &destination);
     // Behind a wildcard a waypoint could not tell where to go.
     for host in destination.hosts.iter().filter(|host| !host.hostname.starts_with('*')) {
         let service = host.to_string();
         let name: Str = format!("service/{service}").into();
-        let route = proto::Route {
-            target: Some(proto::route::Target::Service(service)),
-            ports: ports.clone(),
-            tables: tables.clone(),
-            required_features: Vec::new(),
-        };
-        output.push_at(&gateways, Encoded::message(ResourceType::Route, name, &route));
+        for gateway in &gateways {
+            let mut tables = routed.clone();
+            // The Gateway API wins where both have something to say.
+            let free = destination.ports.iter().filter(|port| is_free(&routed, port));
+            tables.extend(
+                free.filter_map(|port| {
+                    virtual_services::table(world, host, &gateway.namespace, port)
+                }),
+            );
+            let route = proto::Route {
+                target: Some(proto::route::Target::Service(service.clone())),
+                ports: ports.clone(),
+                tables,
+                required_features: Vec::new(),
+            };
+            let encoded = Encoded::message(ResourceType::Route, name.clone(), &route);
+            output.push_at(std::slice::from_ref(gateway), encoded);
+        }
     }
     output
+}
+
+/// Whether no table is for callers of all namespaces.
+fn is_free(tables: &[proto::Table], port: &destinations::Port) -> bool {
+    let here = |table: &proto::Table| table.port == u32::from(port.number);
+    !tables.iter().any(|table| here(table) && table.consumer_namespace.is_empty())
 }
 
 /// A route is distributed with what it is attached to; it has only problems of its own.

@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub addresses: Resources,
     /// Policies.
     pub authorizations: Resources,
+    /// Labels of workloads, for the proxies of all Gateways.
+    labels: Resources,
     /// What is for the proxies of one Gateway, by the Gateway.
     scopes: OrdMap<Str, Scope>,
     /// The service accounts of Gateways, by the Gateway.
@@ -51,13 +53,18 @@ pub struct NodeIdentities(OrdMap<Str, Arc<BTreeSet<(Str, Str)>>>);
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// The resources of one type that everybody may know.
+    /// No resources.
+    pub fn nothing(&self) -> &Resources {
+        &self.unserved
+    }
+
+    /// The resources of one type that are not for the proxies of one Gateway alone.
     pub fn of(&self, kind: ResourceType) -> &Resources {
         match kind {
             ResourceType::Address => &self.addresses,
             ResourceType::Authorization => &self.authorizations,
-            ResourceType::WorkloadLabels
-            | ResourceType::Route
+            ResourceType::WorkloadLabels => &self.labels,
+            ResourceType::Route
             | ResourceType::Listener
             | ResourceType::TrafficPolicy
             | ResourceType::RequestPolicy => &self.unserved,
@@ -139,6 +146,7 @@ impl Snapshot {
         match kind {
             ResourceType::Address => &mut self.addresses,
             ResourceType::Authorization => &mut self.authorizations,
+            ResourceType::WorkloadLabels => &mut self.labels,
             _ => &mut self.unserved,
         }
     }

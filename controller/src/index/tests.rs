@@ -5,6 +5,7 @@ mod gateways;
 mod guards;
 mod identities;
 mod incremental;
+mod istio;
 mod peer_authentication;
 mod policies;
 mod request_policies;

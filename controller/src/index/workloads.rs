@@ -1,5 +1,6 @@
 //! Workloads: pods, WorkloadEntries, endpoints of ServiceEntries and of EndpointSlices.
 
+mod labels;
 mod memberships;
 mod names;
 mod tunnel;
@@ -56,6 +57,7 @@ pub(super) fn pod(world: World<'_>, pod: &Pod) -> Output {
         set_waypoint(world, &pod.meta, &mut workload, &mut output);
     }
     output.push_on(&pod.node, Encoded::workload(&workload));
+    labels::push(world, &workload.uid, &pod.meta.labels, &mut output);
     output
 }
 
@@ -73,6 +75,7 @@ pub(super) fn workload_entry(world: World<'_>, entry: &WorkloadEntry) -> Output 
     };
     set_waypoint(world, &entry.meta, &mut workload, &mut output);
     output.push(Encoded::workload(&workload));
+    labels::push(world, &workload.uid, &entry.meta.labels, &mut output);
     output
 }
 
@@ -108,6 +111,7 @@ pub(super) fn service_entry(world: World<'_>, entry: &ServiceEntry) -> Output {
         let labels = endpoint.labels.clone();
         let meta = Meta { labels, annotations: BTreeMap::new(), ..entry.meta.clone() };
         let shares = hosts.iter().map(|host| (host.clone(), ports(&endpoint.ports)));
+        labels::push(world, &uid(&end), &meta.labels, &mut output);
         output.push(Encoded::workload(&Workload {
             services: shares.collect(),
             ..outside(base(world, uid(&end), &meta), endpoint)

@@ -5,6 +5,7 @@
 #[allow(missing_docs)]
 pub enum Kind {
     AuthorizationPolicy,
+    DestinationRule,
     EndpointSlice,
     Gateway,
     GatewayClass,
@@ -20,6 +21,7 @@ pub enum Kind {
     ServiceEntry,
     TcpRoute,
     TlsRoute,
+    VirtualService,
     WorkloadEntry,
 }
 
@@ -38,14 +40,16 @@ const SECURITY: &str = "security.istio.io";
 
 const STABLE: &[&str] = &["v1"];
 const BETA: &[&str] = &["v1", "v1beta1"];
+const ISTIO: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 const ALPHA: &[&str] = &["v1", "v1alpha3", "v1alpha2"];
 
 // === impl Kind ===
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::AuthorizationPolicy,
+        Self::DestinationRule,
         Self::EndpointSlice,
         Self::Gateway,
         Self::GatewayClass,
@@ -61,6 +65,7 @@ impl Kind {
         Self::ServiceEntry,
         Self::TcpRoute,
         Self::TlsRoute,
+        Self::VirtualService,
         Self::WorkloadEntry,
     ];
 
@@ -73,6 +78,7 @@ impl Kind {
             Self::AuthorizationPolicy => {
                 ("AuthorizationPolicy", SECURITY, "authorizationpolicies", BETA)
             }
+            Self::DestinationRule => ("DestinationRule", NETWORKING, "destinationrules", ISTIO),
             Self::EndpointSlice => ("EndpointSlice", "discovery.k8s.io", "endpointslices", STABLE),
             Self::Gateway => ("Gateway", GATEWAY, "gateways", BETA),
             Self::GatewayClass => ("GatewayClass", GATEWAY, "gatewayclasses", BETA),
@@ -90,6 +96,7 @@ impl Kind {
             Self::ServiceEntry => ("ServiceEntry", NETWORKING, "serviceentries", BETA),
             Self::TcpRoute => ("TCPRoute", GATEWAY, "tcproutes", ALPHA),
             Self::TlsRoute => ("TLSRoute", GATEWAY, "tlsroutes", ALPHA),
+            Self::VirtualService => ("VirtualService", NETWORKING, "virtualservices", ISTIO),
             Self::WorkloadEntry => ("WorkloadEntry", NETWORKING, "workloadentries", BETA),
         };
         Names { kind, group, plural, versions }
@@ -127,6 +134,8 @@ impl Kind {
             | Self::ServiceEntry
             | Self::TcpRoute
             | Self::TlsRoute
+            | Self::DestinationRule
+            | Self::VirtualService
             | Self::WorkloadEntry => true,
             Self::EndpointSlice
             | Self::GatewayClass
@@ -158,7 +167,8 @@ impl Kind {
             | Self::PeerAuthentication
             | Self::Pod
             | Self::Service => false,
-            Self::Gateway
+            Self::DestinationRule
+            | Self::Gateway
             | Self::GatewayClass
             | Self::GrpcRoute
             | Self::HttpRoute
@@ -167,6 +177,7 @@ impl Kind {
             | Self::ServiceEntry
             | Self::TcpRoute
             | Self::TlsRoute
+            | Self::VirtualService
             | Self::WorkloadEntry => true,
         }
     }

@@ -1,6 +1,7 @@
 //! One file per kind: what is read of an object and what is checked.
 
 mod authorization_policy;
+mod destination_rule;
 mod duration;
 mod endpoint_slice;
 mod gateway;
@@ -19,6 +20,7 @@ mod secret;
 mod service;
 mod service_entry;
 mod unused;
+mod virtual_service;
 mod workload_entry;
 
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use super::{Key, Kind, Meta, Object, Problem, Selector};
 pub use authorization_policy::{
     AuthorizationPolicy, Condition, Enforcement, Operation, PolicyAction, Rule, Source, Target,
 };
+pub use destination_rule::{DestinationRule, Policy, Subset, Treatment};
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
 pub use gateway::{AllowedRoutes, Gateway, GatewayAddress, Listener, ListenerTls};
 pub use gateway_class::GatewayClass;
@@ -45,6 +48,9 @@ pub use secret::Secret;
 pub use service::{Service, ServicePort, TargetPort};
 pub use service_entry::{EntryAddress, EntryPort, Resolution, ServiceEntry};
 pub(crate) use unused::is_known_and_unused;
+pub use virtual_service::{
+    Destination, HttpCase, HttpRule, Share, StreamCase, StreamRule, VirtualService,
+};
 pub use workload_entry::{EntryHost, EntryWorkload, WorkloadEntry};
 
 /// An object after trimming.
@@ -109,6 +115,12 @@ fn object(
         }
         Kind::ReferenceGrant => {
             Object::ReferenceGrant(Arc::new(reference_grant::trim(meta, &value)?))
+        }
+        Kind::DestinationRule => {
+            Object::DestinationRule(Arc::new(destination_rule::trim(meta, &value, problems)?))
+        }
+        Kind::VirtualService => {
+            Object::VirtualService(Arc::new(virtual_service::trim(meta, &value, problems)?))
         }
         Kind::Namespace => Object::Namespace(Arc::new(Namespace { meta })),
         Kind::Node => Object::Node(Arc::new(node::trim(meta))),

@@ -9,8 +9,9 @@ use serde::{Serialize, Serializer};
 
 use super::Kind;
 use super::kinds::{
-    AuthorizationPolicy, EndpointSlice, Gateway, GatewayClass, Namespace, Node, PeerAuthentication,
-    Pod, ReferenceGrant, Route, Secret, Service, ServiceEntry, WorkloadEntry,
+    AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, GatewayClass, Namespace, Node,
+    PeerAuthentication, Pod, ReferenceGrant, Route, Secret, Service, ServiceEntry, VirtualService,
+    WorkloadEntry,
 };
 
 /// What an object is found by.
@@ -50,6 +51,7 @@ pub struct Selector(pub BTreeMap<Str, Str>);
 #[allow(missing_docs)]
 pub enum Object {
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
+    DestinationRule(Arc<DestinationRule>),
     EndpointSlice(Arc<EndpointSlice>),
     Gateway(Arc<Gateway>),
     GatewayClass(Arc<GatewayClass>),
@@ -63,6 +65,7 @@ pub enum Object {
     Secret(Arc<Secret>),
     Service(Arc<Service>),
     ServiceEntry(Arc<ServiceEntry>),
+    VirtualService(Arc<VirtualService>),
     WorkloadEntry(Arc<WorkloadEntry>),
 }
 
@@ -138,6 +141,7 @@ impl Object {
     pub fn meta(&self) -> &Meta {
         match self {
             Self::AuthorizationPolicy(o) => &o.meta,
+            Self::DestinationRule(o) => &o.meta,
             Self::EndpointSlice(o) => &o.meta,
             Self::Gateway(o) => &o.meta,
             Self::GatewayClass(o) => &o.meta,
@@ -150,6 +154,7 @@ impl Object {
             Self::Secret(o) => &o.meta,
             Self::Service(o) => &o.meta,
             Self::ServiceEntry(o) => &o.meta,
+            Self::VirtualService(o) => &o.meta,
             Self::WorkloadEntry(o) => &o.meta,
         }
     }
@@ -158,6 +163,7 @@ impl Object {
     pub fn kind(&self) -> Kind {
         match self {
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
+            Self::DestinationRule(_) => Kind::DestinationRule,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Gateway(_) => Kind::Gateway,
             Self::GatewayClass(_) => Kind::GatewayClass,
@@ -170,6 +176,7 @@ impl Object {
             Self::Secret(_) => Kind::Secret,
             Self::Service(_) => Kind::Service,
             Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::VirtualService(_) => Kind::VirtualService,
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
         }
     }

@@ -19,6 +19,6 @@ pub use decision::{Decision, DryRun, PolicyRef, Reason};
 pub use matching::matches;
 pub use path::{EncodedSlashes, RefusedPath, RequestPath, unreachable_pattern};
 pub use request::{
-    Ask, CompiledPolicy, HeaderValues, RequestAuth, RequestDecision, RequestFacts, RequestHit,
-    RequestPolicies, decide_request,
+    Ask, CompiledPolicy, ConnectionFacts, HeaderValues, RequestAuth, RequestDecision, RequestFacts,
+    RequestHit, RequestPolicies, decide_connection, decide_request,
 };

@@ -78,6 +78,11 @@ pub enum RefusedPath {
 // === impl RequestPath ===
 
 impl<'a> RequestPath<'a> {
+    /// That of something that has none.
+    pub(crate) fn none() -> Self {
+        Self { authority: None, path: Cow::Borrowed(""), query: None, decoded: None, bare: None }
+    }
+
     /// Reads a request's target: `/path?query`, `http://authority/path?query`, `*` of OPTIONS or `host:port` of CONNECT.
     ///
     /// # Errors

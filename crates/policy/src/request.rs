@@ -6,7 +6,7 @@ mod matching;
 
 use std::net::{IpAddr, SocketAddr};
 
-use ambit_model::{Identity, RequestAction};
+use ambit_model::{Identity, RequestAction, RequestPolicy};
 
 pub use compiled::{CompiledPolicy, RequestPolicies};
 pub use decision::{Ask, RequestDecision, RequestHit};
@@ -79,7 +79,55 @@ pub fn decide_request<'a>(
     };
     let mut seen = Seen::default();
     for candidate in candidates {
-        seen.add(candidate, &facts);
+        seen.add(candidate.policy(), &facts);
+    }
+    seen.into_decision()
+}
+
+/// What is known about a connection whose requests nobody sees.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionFacts<'a> {
+    /// The peer's authenticated identity.
+    pub source_identity: Option<&'a Identity>,
+    /// The address that the connection comes from.
+    pub source_ip: IpAddr,
+    /// The address and port that it was opened to.
+    pub destination: SocketAddr,
+    /// The server name that the peer's TLS asked for.
+    pub sni: Option<&'a str>,
+}
+
+/// No header fields.
+struct NoHeaders;
+
+impl HeaderValues for NoHeaders {
+    fn each(&self, _: &str, _: &mut dyn FnMut(&[u8])) {}
+}
+
+/// Decides on a connection that is not looked into. Rules that allow by anything that only a request has allow nothing;
+/// rules that deny do so whatever they say of requests.
+pub fn decide_connection<'a>(
+    facts: &ConnectionFacts<'_>,
+    candidates: impl IntoIterator<Item = &'a CompiledPolicy>,
+) -> RequestDecision<'a> {
+    let path = RequestPath::none();
+    let ConnectionFacts { source_identity, source_ip, destination, sni } = *facts;
+    let source_ip = source_ip.to_canonical();
+    let facts = RequestFacts {
+        method: "",
+        path: &path,
+        host: None,
+        headers: &NoHeaders,
+        source_identity,
+        source_ip,
+        remote_ip: source_ip,
+        destination: SocketAddr::new(destination.ip().to_canonical(), destination.port()),
+        sni,
+        auth: None,
+    };
+    let mut seen = Seen::default();
+    for candidate in candidates {
+        seen.add(candidate.connection(), &facts);
     }
     seen.into_decision()
 }
@@ -99,8 +147,7 @@ struct Seen<'a> {
 // === impl Seen ===
 
 impl<'a> Seen<'a> {
-    fn add(&mut self, candidate: &'a CompiledPolicy, facts: &RequestFacts<'_>) {
-        let policy = candidate.policy();
+    fn add(&mut self, policy: &'a RequestPolicy, facts: &RequestFacts<'_>) {
         let name = PolicyRef { namespace: &policy.namespace, name: &policy.name };
         let matches = || matching::matches(policy, facts);
         if policy.dry_run {

@@ -121,6 +121,13 @@ impl Manifest {
         anything.then_some(text)
     }
 
+    /// Whether [`Manifest::passed_on`] shows the object.
+    pub(crate) fn shows(&self, object: &ObjectRef, hidden: impl Fn(&ObjectRef) -> bool) -> bool {
+        let passes = self.segments.iter().filter_map(|segment| segment.passes.as_ref());
+        let mut shown = passes.filter(|keys| !keys.iter().any(&hidden));
+        shown.any(|keys| keys.contains(object))
+    }
+
     /// A file that cannot be read at all.
     pub(crate) fn refused(refusal: Refusal) -> Self {
         Self { refusals: vec![refusal], ..Self::default() }

@@ -2,16 +2,22 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{
+    WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor, verify_server_name,
+};
 use rustls::crypto::CryptoProvider;
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_pki_types::ServerName;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::pem::{self, PemError};
 use crate::provider::provider;
+use crate::x509;
 
 /// What applications may speak inside, in order of preference.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -71,10 +77,10 @@ impl ResolvesServerCert for ByName {
         let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
         let fits = |key: &&Arc<CertifiedKey>| {
             let leaf = key.end_entity_cert().ok();
-            let leaf = leaf.and_then(|leaf| rustls::server::ParsedCertificate::try_from(leaf).ok());
+            let leaf = leaf.and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
             name.as_ref()
                 .zip(leaf)
-                .is_some_and(|(name, leaf)| rustls::client::verify_server_name(&leaf, name).is_ok())
+                .is_some_and(|(name, leaf)| verify_server_name(&leaf, name).is_ok())
         };
         self.0.iter().find(fits).or_else(|| self.0.first()).cloned()
     }
@@ -132,16 +138,89 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, FrontError> {
     Ok(store)
 }
 
-/// The configuration for destinations outside the mesh, whose certificates are verified against `authorities` (PEM), or
-/// against those of the system where there are none. `identity` is shown where the destination asks.
+/// Who a destination outside the mesh has to be.
+#[derive(Clone, Debug, Default)]
+pub struct Expected<'a> {
+    /// PEM of the authorities that vouch for it; the system's where absent.
+    pub authorities: Option<&'a [u8]>,
+    /// Host names and URIs, of which its certificate has to have one; the name that is asked for where there are none.
+    pub names: &'a [String],
+}
+
+/// Verifies by names of its own instead of the one that is asked for.
+#[derive(Debug)]
+struct ByNames {
+    roots: RootCertStore,
+    provider: Arc<CryptoProvider>,
+    inner: Arc<WebPkiServerVerifier>,
+    names: Vec<String>,
+}
+
+impl ServerCertVerifier for ByNames {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.names.is_empty() {
+            return self.inner.verify_server_cert(leaf, intermediates, name, ocsp, now);
+        }
+        let parsed = ParsedCertificate::try_from(leaf)?;
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(
+            &parsed,
+            &self.roots,
+            intermediates,
+            now,
+            algorithms,
+        )?;
+        let has = |name: &String| match ServerName::try_from(name.as_str()) {
+            Ok(name) => verify_server_name(&parsed, &name).is_ok(),
+            Err(_) => x509::has_uri(leaf, name),
+        };
+        if self.names.iter().any(has) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(rustls::Error::InvalidCertificate(CertificateError::NotValidForName))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, leaf, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, leaf, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// The configuration for a destination outside the mesh (TLS 1.2 and 1.3), which offers `alpn`. `identity` is shown
+/// where the destination asks for a certificate.
 ///
 /// # Errors
 /// See [`FrontError`].
 pub fn origination_config(
-    authorities: Option<&[u8]>,
+    expected: &Expected<'_>,
     identity: Option<FrontCertificate<'_>>,
+    alpn: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, FrontError> {
-    let store = match authorities {
+    let roots = match expected.authorities {
         Some(pem) => roots(pem)?,
         None => {
             let mut store = RootCertStore::empty();
@@ -149,15 +228,16 @@ pub fn origination_config(
             store
         }
     };
-    let verifier: Arc<dyn ServerCertVerifier> =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider())
-            .build()
-            .map_err(|error| FrontError::Authorities(error.to_string()))?;
+    let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots.clone()), provider())
+        .build()
+        .map_err(|error| FrontError::Authorities(error.to_string()))?;
+    let names = expected.names.to_vec();
+    let verifier = ByNames { roots, provider: provider(), inner, names };
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|source| FrontError::Unusable { what: "TLS versions", source })?
         .dangerous()
-        .with_custom_certificate_verifier(verifier);
+        .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
@@ -170,6 +250,6 @@ pub fn origination_config(
                 .map_err(|source| FrontError::Unusable { what: "certificate and key", source })?
         }
     };
-    config.alpn_protocols = ALPN.iter().map(|protocol| protocol.to_vec()).collect();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(Arc::new(config))
 }

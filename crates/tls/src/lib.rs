@@ -26,7 +26,7 @@ pub use credential::{Credential, CredentialError, CredentialPem, client_config};
 pub use error::TlsError;
 pub use file_watch::{FileWatch, read_bounded};
 pub use front::{
-    ClientAuthorities, FrontCertificate, FrontError, front_config, origination_config,
+    ClientAuthorities, Expected, FrontCertificate, FrontError, front_config, origination_config,
 };
 pub use io::BufferedIo;
 pub use provider::provider;

@@ -74,6 +74,11 @@ pub fn first_uri(certificate: &CertificateDer<'_>) -> Result<Option<String>, X50
     Ok(uris(&parse(certificate)?).next().map(str::to_owned))
 }
 
+/// Whether `uri` is among the URI names of `certificate`.
+pub(crate) fn has_uri(certificate: &CertificateDer<'_>, uri: &str) -> bool {
+    parse(certificate).is_ok_and(|parsed| uris(&parsed).any(|name| name == uri))
+}
+
 /// The subject's public key as DER (`SubjectPublicKeyInfo`).
 ///
 /// # Errors

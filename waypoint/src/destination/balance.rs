@@ -47,44 +47,46 @@ impl Choice {
             (panic || !endpoint.health.is_ejected(request.now))
                 && !request.tried.contains(&endpoint.uid)
         };
+        let mut everybody: Vec<Candidate<'a>> = Vec::new();
         for tier in &endpoints.tiers {
-            let members: Vec<&Arc<Endpoint>> = tier.members.iter().filter(usable).collect();
+            let all = tier.members.iter().enumerate().map(|(at, endpoint)| {
+                let given = tier.weights.as_ref().and_then(|weights| weights.get(at));
+                let own = u64::from(endpoint.workload.capacity) * 100;
+                let full = given.copied().unwrap_or(own);
+                (endpoint, weight(endpoint, full, settings.warmup, request.now))
+            });
+            let members: Vec<Candidate<'a>> =
+                all.clone().filter(|(endpoint, _)| usable(endpoint)).collect();
             if let Some(chosen) = self.among(&members, settings, request, rng) {
                 return Some(chosen);
             }
+            everybody.extend(all);
         }
         // Better one that failed before than none at all.
-        let everybody: Vec<&Arc<Endpoint>> = endpoints.iter().collect();
         self.among(&everybody, settings, request, rng)
     }
 
     fn among<'a>(
         &self,
-        members: &[&'a Arc<Endpoint>],
+        members: &[Candidate<'a>],
         settings: &Settings,
         request: &Request<'_>,
         rng: &mut impl rand::Rng,
     ) -> Option<&'a Arc<Endpoint>> {
-        let weight = |endpoint: &Endpoint| weight(endpoint, settings.warmup, request.now);
-        let (first, rest) = members.split_first()?;
+        let ((first, weight), rest) = members.split_first()?;
         if rest.is_empty() {
             return Some(first);
         }
-        let even = rest.iter().all(|endpoint| weight(endpoint) == weight(first));
+        let even = rest.iter().all(|(_, other)| other == weight);
         let draw = |rng: &mut _| {
-            if even {
-                members.get(random(members.len(), rng))
-            } else {
-                weighted(members, weight, rng)
-            }
+            if even { members.get(random(members.len(), rng)) } else { weighted(members, rng) }
         };
         let better = |cost: fn(&Endpoint) -> f64, rng: &mut _| {
             let (a, b) = (draw(rng)?, draw(rng)?);
-            let (cost_a, cost_b) = (cost(a), cost(b));
-            Some(if cost_b < cost_a { b } else { a })
+            Some(if cost(b.0) < cost(a.0) { b } else { a })
         };
         let chosen = match (settings.algorithm, request.hash) {
-            (Algorithm::ConsistentHash, Some(hash)) => members.iter().max_by(|a, b| {
+            (Algorithm::ConsistentHash, Some(hash)) => members.iter().max_by(|(a, _), (b, _)| {
                 let score = |e: &Endpoint| score(hash, &e.uid, e.workload.capacity);
                 score(a).total_cmp(&score(b))
             }),
@@ -95,9 +97,12 @@ impl Choice {
             (Algorithm::PeakEwma, _) => better(Endpoint::cost, rng),
             _ => draw(rng),
         };
-        chosen.copied()
+        chosen.map(|(endpoint, _)| *endpoint)
     }
 }
+
+/// An endpoint and its weight.
+type Candidate<'a> = (&'a Arc<Endpoint>, u64);
 
 /// A number below `n`.
 fn random(n: usize, rng: &mut impl rand::Rng) -> usize {
@@ -106,13 +111,12 @@ fn random(n: usize, rng: &mut impl rand::Rng) -> usize {
 
 /// One of `members` at random by weight.
 fn weighted<'a, 'b>(
-    members: &'b [&'a Arc<Endpoint>],
-    weight: impl Fn(&Endpoint) -> u64,
+    members: &'b [Candidate<'a>],
     rng: &mut impl rand::Rng,
-) -> Option<&'b &'a Arc<Endpoint>> {
-    let total: u64 = members.iter().map(|endpoint| weight(endpoint)).sum();
-    let mut left = rng.random_range(0..total.max(1));
-    members.iter().find(|endpoint| match left.checked_sub(weight(endpoint)) {
+) -> Option<&'b Candidate<'a>> {
+    let total: u64 = members.iter().map(|(_, weight)| weight).sum();
+    let mut left = (total > 0).then(|| rng.random_range(0..total))?;
+    members.iter().find(|(_, weight)| match left.checked_sub(*weight) {
         Some(rest) => {
             left = rest;
             false
@@ -121,9 +125,8 @@ fn weighted<'a, 'b>(
     })
 }
 
-/// An endpoint's weight, in hundredths; a new one's grows over the time that it has for warming up, from a tenth.
-fn weight(endpoint: &Endpoint, warmup: Option<Duration>, now: Instant) -> u64 {
-    let full = u64::from(endpoint.workload.capacity) * 100;
+/// An endpoint's weight, `full` once it has warmed up; a new one's grows over that time, from a tenth.
+fn weight(endpoint: &Endpoint, full: u64, warmup: Option<Duration>, now: Instant) -> u64 {
     let age = now.saturating_duration_since(endpoint.since);
     match warmup {
         Some(warmup) if age < warmup => {

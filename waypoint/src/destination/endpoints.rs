@@ -11,6 +11,7 @@ use ambit_model::{
 use ambit_state::{Rank, Snapshot};
 
 use super::endpoint::{Dial, Endpoint};
+use super::settings::{LocalityPattern, Settings};
 use super::{Destination, Place, Way};
 use crate::labels::KnownLabels;
 use crate::rules::Labels;
@@ -21,8 +22,8 @@ const HBONE: u16 = 15008;
 /// The endpoints of a destination, nearest first.
 #[derive(Debug, Default)]
 pub(crate) struct Endpoints {
-    /// Versions of the mesh's state and of the known labels that they are from.
-    pub(super) version: (u64, u64),
+    /// Versions of the mesh's state, of the known labels and of the settings that they are from.
+    pub(super) version: (u64, u64, u64),
     pub service: Option<Arc<Service>>,
     pub tiers: Vec<Tier>,
 }
@@ -30,14 +31,16 @@ pub(crate) struct Endpoints {
 /// Endpoints that are equally near.
 #[derive(Debug)]
 pub(crate) struct Tier {
-    rank: Rank,
+    rank: (Rank, usize),
     pub members: Vec<Arc<Endpoint>>,
+    /// The weight of each member, where it is not its own capacity.
+    pub weights: Option<Vec<u64>>,
 }
 
 #[cfg(test)]
 impl Tier {
     pub(super) fn of(members: Vec<Arc<Endpoint>>) -> Self {
-        Self { rank: Rank::default(), members }
+        Self { rank: Default::default(), members, weights: None }
     }
 }
 
@@ -71,15 +74,15 @@ impl Endpoints {
         &self,
         of: &Destination,
         snapshot: &Snapshot,
-        labels: &KnownLabels,
+        (labels, settings): (&KnownLabels, &Settings),
         place: &Place,
-        version: (u64, u64),
+        version: (u64, u64, u64),
     ) -> Self {
         if let Way::Workload(ip) = of.way {
             let workload = snapshot.workload_at(&place.network, ip);
             let members: Vec<Arc<Endpoint>> =
                 workload.into_iter().map(|w| self.of_workload(w, (ip, of.port), place)).collect();
-            let tiers = vec![Tier { rank: Rank::default(), members }];
+            let tiers = vec![Tier { rank: Default::default(), members, weights: None }];
             return Self { version, service: None, tiers };
         }
         let Some(service) = snapshot.service(&of.service).cloned() else {
@@ -100,6 +103,7 @@ impl Endpoints {
                 continue;
             }
             let Some(rank) = candidate.rank(pool, &own) else { continue };
+            let rank = (rank, settings.nearness(&own.locality, &workload.locality));
             let dial = match &waypoint {
                 Some(waypoint) => through(waypoint, &workload, &service, of.port),
                 None => dial(&service, &workload, of.port),
@@ -111,11 +115,39 @@ impl Endpoints {
             };
             match tiers.iter_mut().find(|tier| tier.rank == rank) {
                 Some(tier) => tier.members.push(endpoint),
-                None => tiers.push(Tier { rank, members: vec![endpoint] }),
+                None => tiers.push(Tier { rank, members: vec![endpoint], weights: None }),
             }
         }
         tiers.sort_by_key(|tier| std::cmp::Reverse(tier.rank));
+        if let Some(shares) = settings.locality.shares(&own.locality) {
+            tiers.iter_mut().for_each(|tier| tier.distribute(shares));
+            tiers.retain(|tier| !tier.members.is_empty());
+        }
         Self { version, service: Some(service), tiers }
+    }
+}
+
+impl Tier {
+    /// Gives each locality its share, and each endpoint there its part by capacity.
+    fn distribute(&mut self, shares: &[(LocalityPattern, u32)]) {
+        /// Fine enough for a share of one among many endpoints.
+        const UNIT: u64 = 10_000;
+        let share_of = |endpoint: &Endpoint| {
+            shares.iter().position(|(pattern, _)| pattern.covers(&endpoint.workload.locality))
+        };
+        self.members.retain(|endpoint| share_of(endpoint).is_some());
+        let mut capacities = vec![0_u64; shares.len()];
+        for endpoint in &self.members {
+            if let Some(capacity) = share_of(endpoint).and_then(|at| capacities.get_mut(at)) {
+                *capacity += u64::from(endpoint.workload.capacity);
+            }
+        }
+        let weight = |endpoint: &Arc<Endpoint>| {
+            let at = share_of(endpoint)?;
+            let whole = u64::from(shares.get(at)?.1) * UNIT;
+            Some(whole * u64::from(endpoint.workload.capacity) / (*capacities.get(at)?).max(1))
+        };
+        self.weights = Some(self.members.iter().map(|e| weight(e).unwrap_or_default()).collect());
     }
 }
 

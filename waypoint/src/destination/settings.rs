@@ -1,13 +1,17 @@
 //! How a destination is treated, compiled from a TrafficPolicy.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ambit_model::Str;
+use ambit_model::{Locality, Str};
 use ambit_proto::ambit as proto;
+use ambit_tls::{Expected, FrontCertificate, origination_config};
 use http::HeaderName;
 use proto::balancer::Algorithm;
 use proto::hash_key::Kind;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::budget::BudgetSettings;
 use super::health::OutlierDetection;
@@ -16,6 +20,8 @@ use crate::rules::Invalid;
 /// How a destination is treated.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
+    /// Tells apart what was said at different times.
+    pub number: u64,
     pub port: u16,
     pub subset: Str,
     pub algorithm: Algorithm,
@@ -25,6 +31,17 @@ pub(crate) struct Settings {
     pub pool: PoolSettings,
     pub outlier: Option<OutlierDetection>,
     pub budget: BudgetSettings,
+    pub tls: Option<Result<Arc<Origination>, Str>>,
+}
+
+/// TLS that this process opens to endpoints.
+#[derive(Clone, Debug)]
+pub(crate) struct Origination {
+    pub http1: Arc<ClientConfig>,
+    pub http2: Arc<ClientConfig>,
+    /// For what is not looked into.
+    pub opaque: Arc<ClientConfig>,
+    pub name: ServerName<'static>,
 }
 
 /// What of a request is hashed.
@@ -41,10 +58,14 @@ pub(crate) enum HashSource {
 pub(crate) struct LocalitySettings {
     pub disabled: bool,
     /// From where, and which weight each locality has then.
-    pub distribute: Vec<(Box<str>, Vec<(Box<str>, u32)>)>,
+    pub distribute: Vec<(LocalityPattern, Vec<(LocalityPattern, u32)>)>,
     /// Region → the region that takes over.
     pub failover: BTreeMap<Str, Str>,
 }
+
+/// `region/zone/subzone`, cut short or with `*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LocalityPattern(Vec<Box<str>>);
 
 /// What connections there may be.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +87,7 @@ impl Settings {
         let port = u16::try_from(message.port).map_err(|_| Invalid::Port(message.port))?;
         let balancer = message.balancer.clone().unwrap_or_default();
         Ok(Self {
+            number: 0,
             port,
             subset: message.subset.as_str().into(),
             algorithm: balancer.algorithm(),
@@ -76,8 +98,9 @@ impl Settings {
                     .distribute
                     .into_iter()
                     .map(|share| {
-                        let to = share.to.into_iter().map(|(to, weight)| (to.into(), weight));
-                        (share.from.into(), to.collect())
+                        let to = share.to.iter();
+                        let to = to.map(|(to, weight)| (LocalityPattern::new(to), *weight));
+                        (LocalityPattern::new(&share.from), to.collect())
                     })
                     .collect(),
                 failover: balancer
@@ -90,6 +113,87 @@ impl Settings {
             pool: message.connection_pool.map(PoolSettings::from).unwrap_or_default(),
             outlier: message.outlier_detection.map(OutlierDetection::from),
             budget: message.retry_budget.map(BudgetSettings::from).unwrap_or_default(),
+            tls: message.tls.as_ref().and_then(Origination::compile),
+        })
+    }
+}
+
+impl Settings {
+    /// How near an endpoint is, where nearness counts: with outlier detection, as Istio has it, or where failover is
+    /// given. Elsewhere the service's own preferences decide alone.
+    pub(crate) fn nearness(&self, own: &Locality, theirs: &Locality) -> usize {
+        let counts = self.outlier.is_some() || !self.locality.failover.is_empty();
+        if self.locality.disabled || !self.locality.distribute.is_empty() || !counts {
+            return 0;
+        }
+        self.locality.nearness(own, theirs)
+    }
+}
+
+// === impl LocalitySettings, LocalityPattern ===
+
+impl LocalitySettings {
+    /// How near `theirs` is to `own`; more is better. (Istio: subzone, zone, region, the region that takes over, others.)
+    pub(crate) fn nearness(&self, own: &Locality, theirs: &Locality) -> usize {
+        if own.region != theirs.region {
+            return usize::from(self.failover.get(&own.region) == Some(&theirs.region));
+        }
+        let zone = own.zone == theirs.zone;
+        2 + usize::from(zone) + usize::from(zone && own.subzone == theirs.subzone)
+    }
+
+    /// The weights of localities for what comes from `own`.
+    pub(crate) fn shares(&self, own: &Locality) -> Option<&[(LocalityPattern, u32)]> {
+        self.distribute.iter().find(|(from, _)| from.covers(own)).map(|(_, to)| &to[..])
+    }
+}
+
+impl LocalityPattern {
+    fn new(text: &str) -> Self {
+        Self(text.split('/').map(Into::into).collect())
+    }
+
+    pub(crate) fn covers(&self, locality: &Locality) -> bool {
+        let parts = [&locality.region, &locality.zone, &locality.subzone];
+        self.0.iter().zip(parts).all(|(wanted, part)| **wanted == *"*" || **wanted == **part)
+    }
+}
+
+// === impl Origination ===
+
+impl Origination {
+    /// None where endpoints are spoken to as they are; an error where they must not be.
+    fn compile(message: &proto::UpstreamTls) -> Option<Result<Arc<Self>, Str>> {
+        use proto::upstream_tls::Mode;
+        match message.mode() {
+            Mode::Disabled if message.invalid.is_empty() => return None,
+            // The mesh sees to that by itself.
+            Mode::Mesh => return None,
+            _ => {}
+        }
+        if !message.invalid.is_empty() {
+            return Some(Err(message.invalid.as_str().into()));
+        }
+        Some(Self::new(message).map(Arc::new).map_err(|error| error.to_string().into()))
+    }
+
+    fn new(message: &proto::UpstreamTls) -> Result<Self, Invalid> {
+        let expected = Expected {
+            authorities: (!message.system_authorities).then_some(&*message.authorities),
+            names: &message.subject_alt_names,
+        };
+        let identity = message.certificate.as_ref().map(|certificate| FrontCertificate {
+            chain: &certificate.chain,
+            key: &certificate.key,
+        });
+        let config = |alpn: &[&[u8]]| origination_config(&expected, identity, alpn);
+        let name = ServerName::try_from(message.sni.clone())
+            .map_err(|_| Invalid::Missing("a server name for TLS"))?;
+        Ok(Self {
+            http1: config(&[b"http/1.1"])?,
+            http2: config(&[b"h2"])?,
+            opaque: config(&[])?,
+            name,
         })
     }
 }
@@ -161,5 +265,49 @@ impl From<proto::RetryBudget> for BudgetSettings {
             min: budget.min,
             interval: Duration::from_millis(budget.interval.max(10)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn locality(text: &str) -> Locality {
+        let mut parts = text.split('/').map(Str::from);
+        let mut next = || parts.next().unwrap_or_default();
+        Locality { region: next(), zone: next(), subzone: next() }
+    }
+
+    #[test]
+    fn nearness_of_localities() {
+        let failover = [("eu".into(), "us".into())].into();
+        let settings = LocalitySettings { failover, ..LocalitySettings::default() };
+        for (theirs, nearness) in
+            [("eu/a/1", 4), ("eu/a/2", 3), ("eu/b/1", 2), ("us/a/1", 1), ("asia/a/1", 0)]
+        {
+            assert_eq!(
+                settings.nearness(&locality("eu/a/1"), &locality(theirs)),
+                nearness,
+                "{theirs}"
+            );
+        }
+    }
+
+    #[test]
+    fn patterns_cover_localities() {
+        for (pattern, covered, other) in [
+            ("eu/*", "eu/a/1", "us/a/1"),
+            ("eu", "eu/a/1", "us/a/1"),
+            ("eu/a", "eu/a/2", "eu/b/2"),
+            ("eu/a/*", "eu/a/2", "eu/b/2"),
+            ("eu/a/1", "eu/a/1", "eu/a/2"),
+        ] {
+            let pattern = LocalityPattern::new(pattern);
+            assert!(
+                pattern.covers(&locality(covered)) && !pattern.covers(&locality(other)),
+                "{pattern:?}"
+            );
+        }
+        assert!(LocalityPattern::new("*").covers(&locality("x")));
     }
 }

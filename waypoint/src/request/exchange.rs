@@ -15,7 +15,7 @@ use super::answer::Answer;
 use super::head::Head;
 use super::response::{Content, Edit};
 use crate::access::{self, RequestLog};
-use crate::body::Received;
+use crate::body::Seen;
 use crate::connection::Connection;
 use crate::destination::{Destination, Endpoint};
 use crate::rules::Action;
@@ -27,8 +27,7 @@ pub(crate) struct Exchange {
     pub flag: RequestFlag,
     /// Why this process answered itself, in words.
     pub reason: Option<Box<str>>,
-    /// What came of the request's body.
-    pub received: Arc<Received>,
+    pub sent: Arc<Seen>,
     /// What rules want of the response's head.
     pub response_edits: Vec<Edit>,
     pub destination: Option<Arc<Destination>>,
@@ -56,6 +55,8 @@ pub(crate) struct End {
     pub status: u16,
     pub grpc_status: Option<u32>,
     pub response_bytes: u64,
+    /// Of a gRPC call.
+    pub messages: u64,
 }
 
 // === impl Exchange ===
@@ -67,7 +68,7 @@ impl Exchange {
             began: Instant::now(),
             flag: RequestFlag::None,
             reason: None,
-            received: Arc::default(),
+            sent: Arc::default(),
             response_edits: Vec::new(),
             destination: None,
             endpoint: None,
@@ -82,6 +83,9 @@ impl Exchange {
     /// The request's head has been read.
     pub(super) fn asked(&mut self, head: &Head) {
         self.grpc = head.is_grpc();
+        if self.grpc {
+            self.sent = Arc::new(Seen::of_grpc());
+        }
         if access::enabled() {
             self.asked = Some(Box::new(Line {
                 method: head.method.clone(),
@@ -115,11 +119,15 @@ impl Exchange {
         self.told = true;
         let figures = RequestFigures {
             duration: self.began.elapsed(),
-            request_bytes: self.received.bytes(),
+            request_bytes: self.sent.bytes(),
             response_bytes: end.response_bytes,
         };
         let metrics = &self.connection.local.context.metrics;
-        metrics.requests.series(&self.labels(end)).count(figures);
+        let series = metrics.requests.series(&self.labels(end));
+        series.count(figures);
+        if self.grpc {
+            series.messages(self.sent.messages(), end.messages);
+        }
         if self.asked.is_some() || self.reason.is_some() {
             self.log(end, figures);
         }

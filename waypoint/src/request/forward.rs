@@ -187,7 +187,7 @@ impl Forward<'_> {
                 request = self.request()?;
             }
             let sent = self.attempt(&active, &mut request).await;
-            if !matches!(sent, Ok(Ok(_))) && self.exchange.received.is_broken() {
+            if !matches!(sent, Ok(Ok(_))) && self.exchange.sent.is_broken() {
                 return Err(Answer::invalid("the request's body ended early or is no body"));
             }
             let outcome = match &sent {
@@ -355,14 +355,14 @@ fn timed_out() -> Answer {
 
 impl Source {
     fn new(exchange: &Exchange, body: Incoming, keep: bool) -> Self {
-        let received = exchange.received.clone();
+        let counted = exchange.sent.clone();
         if body.is_end_stream() {
             Self::None
         } else if keep {
             let limit = exchange.connection.local.context.config.limits.replay_bytes;
-            Self::Kept(Kept::new(body, limit, received))
+            Self::Kept(Kept::new(body, limit, counted))
         } else {
-            Self::Once(Some(Body::Passed(body, received)))
+            Self::Once(Some(Body::Passed(body, counted)))
         }
     }
 

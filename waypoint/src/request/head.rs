@@ -1,6 +1,9 @@
 //! The head of a request: checked, and in one form whichever way it was written.
 
+use std::net::IpAddr;
+
 use ambit_policy::{EncodedSlashes, RequestPath};
+use http::header::Entry;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header, request};
 
@@ -20,6 +23,10 @@ pub(crate) struct Head {
     /// What the client wants to speak instead of HTTP.
     pub upgrade: Option<HeaderValue>,
 }
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Headers that are about one connection alone (RFC 9110 7.6.1).
 const HOP_BY_HOP: [HeaderName; 5] = [
@@ -90,6 +97,27 @@ impl Head {
         self.headers.get(header::CONTENT_TYPE).is_some_and(|kind| is_grpc(kind.as_bytes()))
     }
 
+    /// Says who has asked, at the edge: endpoints see a gateway as their client. An id is given to those without one.
+    pub(crate) fn forwarded_for(&mut self, client: IpAddr) {
+        let client = client.to_canonical().to_string();
+        let before = self.headers.get_all(&X_FORWARDED_FOR).iter();
+        let before: Vec<&[u8]> = before.map(HeaderValue::as_bytes).collect();
+        let mut list = before.join(&b", "[..]);
+        if !list.is_empty() {
+            list.extend_from_slice(b", ");
+        }
+        list.extend_from_slice(client.as_bytes());
+        if let Ok(list) = HeaderValue::from_bytes(&list) {
+            self.headers.insert(X_FORWARDED_FOR, list);
+        }
+        self.headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(self.scheme));
+        if let Entry::Vacant(id) = self.headers.entry(X_REQUEST_ID)
+            && let Ok(new) = HeaderValue::try_from(request_id(rand::random()))
+        {
+            id.insert(new);
+        }
+    }
+
     pub(crate) fn edit(&mut self, edit: &HeaderEdit) {
         edit.apply(&mut self.headers);
         self.headers.remove(header::HOST);
@@ -145,6 +173,14 @@ impl Head {
             Uri::from_parts(uri).map_err(|_| Answer::invalid("the target is no URI"))?;
         Ok(request.into_parts().0)
     }
+}
+
+/// A random UUID of version 4 (RFC 9562 5.4).
+fn request_id(random: u128) -> String {
+    let bits = random & !(0xf << 76) & !(0b11 << 62) | 0x4 << 76 | 0b10 << 62;
+    let hex = format!("{bits:032x}");
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
 }
 
 /// The path in the one form in which it is judged, routed by and sent on.

@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 
 use super::exchange::{End, Exchange};
 use crate::destination::Active;
+use crate::grpc::Messages;
 use crate::rules::{Action, Backend, Filter};
 use crate::upstream::Lease;
 
@@ -46,6 +47,8 @@ pub(crate) struct ResponseBody {
     content: Content,
     exchange: Option<Exchange>,
     end: End,
+    /// Of a gRPC call.
+    messages: Option<Messages>,
 }
 
 /// Why a response broke off.
@@ -90,9 +93,10 @@ pub(super) fn finish(
     let end = End {
         status: response.status().as_u16(),
         grpc_status: grpc_status(response.headers()),
-        response_bytes: 0,
+        ..End::default()
     };
-    response.map(|content| ResponseBody { content, exchange: Some(exchange), end })
+    let messages = exchange.grpc.then(Messages::default);
+    response.map(|content| ResponseBody { content, exchange: Some(exchange), end, messages })
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<u32> {
@@ -154,6 +158,10 @@ impl Body for ResponseBody {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     this.end.response_bytes += data.len() as u64;
+                    if let Some(messages) = &mut this.messages {
+                        messages.see(data);
+                        this.end.messages = messages.count;
+                    }
                 } else if let Some(trailers) = frame.trailers_ref() {
                     this.end.grpc_status = grpc_status(trailers).or(this.end.grpc_status);
                 }

@@ -24,7 +24,6 @@ pub(crate) struct Action {
     pub mirrors: Vec<Mirror>,
     pub request_timeout: Option<Duration>,
     pub backend_timeout: Option<Duration>,
-    pub idle_timeout: Option<Duration>,
     pub retry: Option<RetryPolicy>,
     pub fault: Option<Fault>,
 }
@@ -97,7 +96,6 @@ impl Action {
                 .collect::<Result<_, _>>()?,
             request_timeout: message.request_timeout.map(Duration::from_millis),
             backend_timeout: message.backend_timeout.map(Duration::from_millis),
-            idle_timeout: message.idle_timeout.map(Duration::from_millis),
             retry: message.retry.map(RetryPolicy::compile).transpose()?,
             fault: message.fault.map(Fault::compile).transpose()?,
         })

@@ -36,6 +36,7 @@ struct Entry {
 #[derive(Debug)]
 struct TlsEntry {
     sni: Vec<Box<str>>,
+    destinations: Vec<ipnet::IpNet>,
     source: Option<SourceMatch>,
     shares: Arc<Shares>,
 }
@@ -115,13 +116,20 @@ impl Table {
         !self.tls.is_empty()
     }
 
-    /// The first rule for a connection with this SNI.
-    pub(crate) fn tls(&self, sni: &str, caller: &Caller) -> Option<&Arc<Shares>> {
+    /// The first rule for a connection to this address with this SNI.
+    pub(crate) fn tls(
+        &self,
+        sni: &str,
+        destination: IpAddr,
+        caller: &Caller,
+    ) -> Option<&Arc<Shares>> {
         let named = |entry: &&TlsEntry| {
             entry.sni.is_empty() || entry.sni.iter().any(|name| covers(name, sni))
         };
         let from = |entry: &&TlsEntry| entry.source.as_ref().is_none_or(|s| s.matches(caller));
-        self.tls.iter().find(|entry| named(entry) && from(entry)).map(|entry| &entry.shares)
+        let to = |entry: &&TlsEntry| within(&entry.destinations, destination);
+        let mut entries = self.tls.iter();
+        entries.find(|entry| named(entry) && to(entry) && from(entry)).map(|entry| &entry.shares)
     }
 
     /// Whether there are rules for connections that are not looked into.
@@ -130,14 +138,24 @@ impl Table {
     }
 
     /// The first rule for a connection to this address.
-    pub(crate) fn tcp(&self, destination: Option<IpAddr>, caller: &Caller) -> Option<&Arc<Shares>> {
-        let to = |entry: &&TcpEntry| {
-            let within = |net: &ipnet::IpNet| destination.is_some_and(|ip| net.contains(&ip));
-            entry.destinations.is_empty() || entry.destinations.iter().any(within)
-        };
+    pub(crate) fn tcp(&self, destination: IpAddr, caller: &Caller) -> Option<&Arc<Shares>> {
+        let to = |entry: &&TcpEntry| within(&entry.destinations, destination);
         let from = |entry: &&TcpEntry| entry.source.as_ref().is_none_or(|s| s.matches(caller));
         self.tcp.iter().find(|entry| to(entry) && from(entry)).map(|entry| &entry.shares)
     }
+}
+
+/// Whether an address is in one of the networks, if there are any.
+fn within(networks: &[ipnet::IpNet], address: IpAddr) -> bool {
+    networks.is_empty() || networks.iter().any(|network| network.contains(&address))
+}
+
+fn networks(texts: Vec<String>) -> Result<Vec<ipnet::IpNet>, Invalid> {
+    let network = |text: String| {
+        let single = || text.parse::<IpAddr>().ok().map(ipnet::IpNet::from);
+        text.parse().ok().or_else(single).ok_or_else(|| Invalid::Network(text.clone()))
+    };
+    texts.into_iter().map(network).collect()
 }
 
 /// Whether a host name is `pattern`, or covered by it where it begins with `*.`.
@@ -192,6 +210,7 @@ impl TlsEntry {
     fn compile(message: proto::TlsEntry, to: &Destinations) -> Result<Self, Invalid> {
         Ok(Self {
             sni: message.sni.into_iter().map(Into::into).collect(),
+            destinations: networks(message.destinations)?,
             source: message.source.map(SourceMatch::compile).transpose()?,
             shares: Arc::new(backends(message.name, message.backends, to)?),
         })
@@ -200,16 +219,8 @@ impl TlsEntry {
 
 impl TcpEntry {
     fn compile(message: proto::TcpEntry, to: &Destinations) -> Result<Self, Invalid> {
-        let network = |text: String| {
-            let single = || text.parse::<IpAddr>().ok().map(ipnet::IpNet::from);
-            text.parse().ok().or_else(single).ok_or_else(|| Invalid::Network(text.clone()))
-        };
         Ok(Self {
-            destinations: message
-                .destinations
-                .into_iter()
-                .map(network)
-                .collect::<Result<_, _>>()?,
+            destinations: networks(message.destinations)?,
             source: message.source.map(SourceMatch::compile).transpose()?,
             shares: Arc::new(backends(message.name, message.backends, to)?),
         })

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ambit_hbone::{Authority, ConnectHeaders, PoolError};
+use ambit_model::Str;
 use ambit_net::{ConnectError, ConnectOptions};
 use ambit_tunnel::{PoolKey, TunnelError, secure};
 use http::StatusCode;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
 
 use crate::context::Local;
-use crate::destination::Dial;
-use crate::io::Io;
+use crate::destination::{Dial, Origination};
+use crate::io::{Io, Transport};
 
 /// Why there is no connection with an endpoint.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,10 @@ pub(crate) enum ConnectFailure {
     Resolve(Box<str>, #[source] std::io::Error),
     #[error("{0} has no address")]
     NoAddress(Box<str>),
+    #[error("TLS with the endpoint: {0}")]
+    Tls(#[source] std::io::Error),
+    #[error("TLS settings cannot be used: {0}")]
+    Settings(Str),
     #[error("HTTP handshake: {0}")]
     Http(#[from] hyper::Error),
 }
@@ -67,6 +74,25 @@ pub(crate) async fn connect(
             }
         }
     }
+}
+
+/// TLS on `io` as `settings` say, with the configuration that `choose` takes; `io` itself where they say nothing.
+///
+/// # Errors
+/// The settings cannot be used, or the endpoint is not whom they expect.
+pub(crate) async fn originate(
+    io: Io,
+    settings: Option<&Result<Arc<Origination>, Str>>,
+    limit: Duration,
+    choose: impl FnOnce(&Origination) -> &Arc<ClientConfig>,
+) -> Result<Io, ConnectFailure> {
+    let Some(settings) = settings else { return Ok(io) };
+    let settings = settings.as_ref().map_err(|why| ConnectFailure::Settings(why.clone()))?;
+    let connector = TlsConnector::from(choose(settings).clone());
+    let handshake = connector.connect(settings.name.clone(), io);
+    let slow = || std::io::Error::from(std::io::ErrorKind::TimedOut);
+    let tls = timeout(limit, handshake).await.unwrap_or_else(|_| Err(slow()));
+    Ok(Io::new(Transport::Client(Box::new(tls.map_err(ConnectFailure::Tls)?))))
 }
 
 async fn tcp(address: SocketAddr, timeout: Duration) -> Result<TcpStream, ConnectError> {

@@ -7,13 +7,14 @@ use ambit_hbone::ConnectHeaders;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
+use tokio_rustls::rustls::ClientConfig;
 
 use super::codec::{http1, http2};
 use super::pool::{About, Http1, Http1Lease, Http2Lease, Lease};
-use super::{ConnectFailure, connect};
+use super::{ConnectFailure, connect, originate};
 use crate::body::Body;
 use crate::context::Local;
-use crate::destination::{Destination, Endpoint, Settings};
+use crate::destination::{Destination, Endpoint, Origination, Settings};
 use crate::io::Io;
 
 /// What a try needs besides the request.
@@ -183,6 +184,14 @@ impl Try<'_> {
         let limit = pool.connect_timeout.unwrap_or(self.local.context.config.limits.connect);
         let headers = self.source.headers.clone();
         let io = connect(self.local, &self.endpoint.dial, headers, limit).await?;
+        fn http1(tls: &Origination) -> &Arc<ClientConfig> {
+            &tls.http1
+        }
+        fn http2(tls: &Origination) -> &Arc<ClientConfig> {
+            &tls.http2
+        }
+        let choose = if self.http2 { http2 } else { http1 };
+        let io = originate(io, self.settings.tls.as_ref(), limit, choose).await?;
         Ok((About::new(self.source.key, permit, now), io))
     }
 }

@@ -78,6 +78,10 @@ fn sign(body: &mut Value, key: &PartKey, gateway: &Gateway) {
     body["apiVersion"] = resource.api_version.into();
     body["kind"] = resource.kind.into();
     let metadata = &mut body["metadata"];
+    // Who owns an empty map loses it to the first who puts something into it.
+    if let Some(fields) = metadata.as_object_mut() {
+        fields.retain(|_, value| value.as_object().is_none_or(|map| !map.is_empty()));
+    }
     metadata["name"] = key.name.as_str().into();
     metadata["namespace"] = key.namespace.as_str().into();
     metadata["labels"][GATEWAY_NAME] = gateway.name.name.as_str().into();

@@ -2,19 +2,40 @@
 
 use std::collections::BTreeSet;
 
-use ambit_model::Str;
-
 use crate::index::World;
-use crate::watch::kinds::{BackendRef, ParentRef, ReferenceGrant, Route};
+use crate::watch::kinds::{
+    BackendRef, DestinationRule, ParentRef, ReferenceGrant, Route, VirtualService,
+};
 use crate::watch::{Key, Kind, Object};
 
+/// What an object concerns that says where traffic goes, or what that takes.
+pub(super) fn of(world: World<'_>, object: &Object, keys: &mut BTreeSet<Key>) {
+    match object {
+        Object::Route(route) => {
+            parents(route, keys);
+            treated(world, route, keys);
+        }
+        Object::ReferenceGrant(grant) => granted(world, grant, keys),
+        Object::GatewayClass(class) => {
+            let gateways = world.inputs.of_kind(Kind::Gateway);
+            let of_class =
+                |o: &&Object| matches!(o, Object::Gateway(g) if g.class == class.meta.name);
+            keys.extend(gateways.filter(of_class).map(Object::key));
+        }
+        Object::VirtualService(service) => of_virtual_service(world, service, keys),
+        Object::DestinationRule(rule) => of_rule(world, rule, keys),
+        Object::Secret(_) => with_certificate(world, &object.key(), keys),
+        _ => {}
+    }
+}
+
 /// What a route is attached to.
-pub(super) fn parents(route: &Route, keys: &mut BTreeSet<Key>) {
+fn parents(route: &Route, keys: &mut BTreeSet<Key>) {
     keys.extend(route.parents.iter().filter_map(ParentRef::key));
 }
 
 /// The routes that a grant lets refer to something.
-pub(super) fn granted(world: World<'_>, grant: &ReferenceGrant, keys: &mut BTreeSet<Key>) {
+fn granted(world: World<'_>, grant: &ReferenceGrant, keys: &mut BTreeSet<Key>) {
     for from in &grant.from {
         let kind = Kind::named(&from.group, &from.kind);
         let known = |kind: &Kind| Kind::ROUTES.contains(kind) || *kind == Kind::Gateway;
@@ -28,18 +49,68 @@ pub(super) fn granted(world: World<'_>, grant: &ReferenceGrant, keys: &mut BTree
     }
 }
 
-/// The routes that send traffic to a service by one of its host names.
+/// What sends traffic to a service by one of its host names, or is for it.
 pub(super) fn by_host(world: World<'_>, service: &Object, keys: &mut BTreeSet<Key>) {
-    let hosts: Vec<Str> = match service {
-        Object::Service(service) => vec![world.inputs.hostname(&service.meta)],
-        Object::ServiceEntry(entry) => entry.hosts.clone(),
-        _ => return,
-    };
-    hosts.iter().for_each(|host| routes_to(world, &BackendRef::host(host), keys));
+    for host in world.inputs.hosts_of(service) {
+        routes_to(world, &BackendRef::host(&host), keys);
+        let hosts = &world.inputs.hosts;
+        for key in hosts.senders(&host) {
+            keys.insert(key.clone());
+            keys.extend(world.inputs.served_by(key));
+        }
+        keys.extend(hosts.virtual_services(&host).map(|(_, key)| key.clone()));
+        keys.extend(hosts.rules(&host).map(|(_, key)| key.clone()));
+    }
+}
+
+/// What a VirtualService is for, by itself or as a delegate, what it and its delegates send traffic to, and its rivals.
+fn of_virtual_service(world: World<'_>, service: &VirtualService, keys: &mut BTreeSet<Key>) {
+    let key = service.key();
+    let (inputs, domain) = (world.inputs, &world.settings.cluster_domain);
+    let mut served = inputs.served_by(&key);
+    inputs.with_hosts(&service.full_hosts(domain), &mut served);
+    for object in served.iter().filter_map(|key| inputs.get(key)) {
+        for host in inputs.hosts_of(object) {
+            keys.extend(inputs.hosts.virtual_services(&host).map(|(_, key)| key.clone()));
+        }
+    }
+    keys.extend(served);
+    keys.extend(inputs.hosts.delegating(&key).cloned());
+    keys.extend(service.delegates());
+    inputs.with_hosts(&service.full_destinations(domain), keys);
+    for delegate in service.delegates().filter_map(|key| inputs.virtual_service(&key)) {
+        inputs.with_hosts(&delegate.full_destinations(domain), keys);
+    }
+}
+
+/// The services that a DestinationRule is for, and those whose traffic is sent to its subsets.
+fn of_rule(world: World<'_>, rule: &DestinationRule, keys: &mut BTreeSet<Key>) {
+    let mut services = BTreeSet::new();
+    world.inputs.with_hosts(&[rule.full_host(&world.settings.cluster_domain)], &mut services);
+    for object in services.iter().filter_map(|key| world.inputs.get(key)) {
+        by_host(world, object, keys);
+    }
+    keys.extend(services);
+}
+
+/// The services that a route sends traffic to and that are treated in a way of their own.
+fn treated(world: World<'_>, route: &Route, keys: &mut BTreeSet<Key>) {
+    for target in route.targets() {
+        let mut found = BTreeSet::from_iter(target.key());
+        if target.is_host() {
+            world.inputs.with_hosts(std::slice::from_ref(&target.name), &mut found);
+        }
+        keys.extend(found.into_iter().filter(|key| has_rule(world, key)));
+    }
+}
+
+fn has_rule(world: World<'_>, key: &Key) -> bool {
+    let hosts = world.inputs.get(key).map(|object| world.inputs.hosts_of(object));
+    hosts.unwrap_or_default().iter().any(|host| world.inputs.hosts.rules(host).next().is_some())
 }
 
 /// The Gateways that show a certificate.
-pub(super) fn with_certificate(world: World<'_>, secret: &Key, keys: &mut BTreeSet<Key>) {
+fn with_certificate(world: World<'_>, secret: &Key, keys: &mut BTreeSet<Key>) {
     let reference = BackendRef::of(secret);
     let shows = |object: &&Object| match object {
         Object::Gateway(gateway) => {
@@ -58,9 +129,32 @@ pub(in crate::index) fn spread(world: World<'_>, keys: &mut BTreeSet<Key>) {
         |key: &&Key| matches!(key.kind, Kind::Gateway | Kind::Service | Kind::ServiceEntry);
     let services: Vec<Key> = keys.iter().filter(parent).cloned().collect();
     for key in &services {
-        keys.extend(world.inputs.routes_of(key).map(|route| route.key()));
+        for route in world.inputs.routes_of(key) {
+            keys.insert(route.key());
+            treated(world, route, keys);
+        }
         routes_to(world, &BackendRef::of(key), keys);
+        let object = world.inputs.get(key);
+        for host in object.map(|object| world.inputs.hosts_of(object)).unwrap_or_default() {
+            // By what a VirtualService sends there its own services concern those.
+            for (_, service) in world.inputs.hosts.virtual_services(&host) {
+                keys.insert(service.clone());
+                sent(world, service, keys);
+            }
+        }
     }
+}
+
+/// The services that a VirtualService or its delegates send traffic to and that are treated in a way of their own.
+fn sent(world: World<'_>, key: &Key, keys: &mut BTreeSet<Key>) {
+    let Some(service) = world.inputs.virtual_service(key) else { return };
+    let mut found = BTreeSet::new();
+    let all = service.delegates().chain([key.clone()]);
+    for service in all.filter_map(|key| world.inputs.virtual_service(&key)) {
+        let hosts = service.full_destinations(&world.settings.cluster_domain);
+        world.inputs.with_hosts(&hosts, &mut found);
+    }
+    keys.extend(found.into_iter().filter(|key| has_rule(world, key)));
 }
 
 fn routes_to(world: World<'_>, backend: &BackendRef, keys: &mut BTreeSet<Key>) {

@@ -39,6 +39,11 @@ impl<T: Clone + Eq + Hash> Links<T> {
         }
     }
 
+    /// What the object `key` refers to.
+    pub(super) fn from(&self, key: &Key) -> &[T] {
+        self.from.get(key).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// The objects that refer to `target`.
     pub(super) fn to(&self, target: &T) -> impl Iterator<Item = &Key> {
         self.to.get(target).into_iter().flatten()

@@ -68,7 +68,7 @@ pub(super) fn name(route: &Route, number: usize, rule: &RouteRule) -> String {
 }
 
 /// Whether a filter answers the request itself.
-fn ends(filter: &proto::Filter) -> bool {
+pub(super) fn ends(filter: &proto::Filter) -> bool {
     use proto::filter::Kind;
     matches!(filter.kind, Some(Kind::Redirect(_) | Kind::DirectResponse(_)))
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Objects that depend on each other in every way there is, each in a few variants.
-const OBJECTS: [(&str, &[&str]); 24] = [
+const OBJECTS: [(&str, &[&str]); 28] = [
     (
         "ns",
         &[
@@ -141,6 +141,34 @@ const OBJECTS: [(&str, &[&str]); 24] = [
         "tcp-route",
         &[
             "apiVersion: gateway.networking.k8s.io/v1\nkind: TCPRoute\nmetadata: {name: r, namespace: shop}\nspec: {parentRefs: [{group: '', kind: Service, name: web, port: 81}], rules: [{backendRefs: [{name: web, port: 80}]}]}",
+        ],
+    ),
+    (
+        "virtual",
+        &[
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, namespace: shop}\nspec: {hosts: [web], http: [{match: [{sourceLabels: {app: web}}], route: [{destination: {host: web, subset: one}}]}, {delegate: {name: w}}]}",
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v, namespace: other}\nspec: {hosts: ['*.example', web.shop.svc.cluster.local], http: [{route: [{destination: {host: a}}]}]}",
+        ],
+    ),
+    (
+        "virtual-2",
+        &[
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: w, namespace: shop}\nspec: {http: [{route: [{destination: {host: x.example}}]}]}",
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: w, namespace: shop}\nspec: {hosts: ['*'], tcp: [{route: [{destination: {host: web.shop.svc.cluster.local, subset: two}}]}]}",
+        ],
+    ),
+    (
+        "rule",
+        &[
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d, namespace: shop}\nspec: {host: web, trafficPolicy: {loadBalancer: {simple: RANDOM}}, subsets: [{name: one, labels: {app: web}}]}",
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d, namespace: shop}\nspec: {host: '*.example', trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}}",
+        ],
+    ),
+    (
+        "rule-2",
+        &[
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: e, namespace: other}\nspec: {host: a, trafficPolicy: {loadBalancer: {simple: RANDOM}}}",
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: e, namespace: istio-system}\nspec: {host: '*.shop.svc.cluster.local', subsets: [{name: two, labels: {app: db}}]}",
         ],
     ),
     (

@@ -8,7 +8,7 @@ use super::*;
 
 use print::print;
 
-const HEAD: &str = "---
+pub(super) const HEAD: &str = "---
 apiVersion: v1
 kind: Namespace
 metadata: {name: shop, labels: {istio.io/use-waypoint: wp}}
@@ -30,7 +30,7 @@ impl Mesh {
     }
 
     /// What the waypoint does for the service `web`, in lines.
-    fn web(&self) -> Vec<String> {
+    pub(super) fn web(&self) -> Vec<String> {
         let route = self.route("shop/wp", "service/shop/web.shop.svc.cluster.local");
         print(&route.expect("a route"))
     }

@@ -53,6 +53,7 @@ impl<'a> View<'a> {
         let snapshot = &published.snapshot;
         let resources = match gateway {
             Some(gateway) => snapshot.at(gateway, kind),
+            None if kind == ResourceType::WorkloadLabels => snapshot.nothing(),
             None => snapshot.of(kind),
         };
         let shared = std::ptr::eq(resources, snapshot.of(kind));

@@ -78,6 +78,20 @@ spec:
   parentRefs: [{group: "", kind: Service, name: web}]
   rules: [{backendRefs: [{name: web, port: 80}]}]
 ---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: db, namespace: shop}
+spec:
+  hosts: [api]
+  http: [{route: [{destination: {host: api, subset: v1}}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: api, namespace: shop}
+spec:
+  host: api
+  subsets: [{name: v1, labels: {app: web}}]
+---
 apiVersion: v1
 kind: Secret
 metadata: {name: front, namespace: shop}

@@ -4,15 +4,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ambit_model::{
-    NamespacedHostname, PathMatch, PolicyTarget, RequestCondition, RequestOperation, RequestPolicy,
-    Str, StringMatch, Terms,
+    NamespacedHostname, PathMatch, PolicyTarget, RequestAction, RequestCondition, RequestOperation,
+    RequestPolicy, Str, StringMatch, Terms,
 };
 
 use crate::path;
 
 /// A policy whose names of hosts and headers are in lower case, and whose paths are decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CompiledPolicy(RequestPolicy);
+pub struct CompiledPolicy {
+    request: RequestPolicy,
+    /// What it says of connections that are not looked into.
+    connection: RequestPolicy,
+}
 
 /// The policies of a proxy, by what they are about.
 #[derive(Clone, Debug, Default)]
@@ -41,13 +45,52 @@ impl CompiledPolicy {
                 }
             }
         }
-        Self(policy)
+        let connection = of_connections(&policy);
+        Self { request: policy, connection }
     }
 
     /// The policy, in that form.
     pub fn policy(&self) -> &RequestPolicy {
-        &self.0
+        &self.request
     }
+
+    /// What it says of a connection whose requests nobody sees: a rule that allows and asks for anything of a request
+    /// allows nothing, and of one that denies everything but that is left. (Istio's rule for HTTP fields on TCP.)
+    pub(super) fn connection(&self) -> &RequestPolicy {
+        &self.connection
+    }
+}
+
+fn of_connections(policy: &RequestPolicy) -> RequestPolicy {
+    let mut policy = policy.clone();
+    let allows = policy.action == RequestAction::Allow;
+    policy.rules.retain_mut(|rule| {
+        let whole = rule.clone();
+        rule.from.iter_mut().for_each(|from| {
+            from.request_principals = Terms::default();
+            from.remote_ip_blocks = Terms::default();
+        });
+        rule.to.iter_mut().for_each(|to| {
+            to.hosts = Terms::default();
+            to.methods = Terms::default();
+            to.paths = Terms::default();
+        });
+        rule.when.retain(|condition| match condition {
+            RequestCondition::Header { .. }
+            | RequestCondition::RemoteIp(_)
+            | RequestCondition::AuthPrincipal(_)
+            | RequestCondition::AuthClaim { .. } => false,
+            RequestCondition::SourceIp(_)
+            | RequestCondition::SourceNamespace(_)
+            | RequestCondition::SourcePrincipal(_)
+            | RequestCondition::SourceServiceAccount(_)
+            | RequestCondition::DestinationIp(_)
+            | RequestCondition::DestinationPort(_)
+            | RequestCondition::Sni(_) => true,
+        });
+        !allows || *rule == whole
+    });
+    policy
 }
 
 fn operation(operation: &mut RequestOperation) {

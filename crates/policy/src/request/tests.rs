@@ -585,3 +585,41 @@ fn policies_are_found_by_what_they_are_about() {
     assert_eq!(names(Some(&service("c"))), ["all"]);
     assert_eq!(names(None), ["all"]);
 }
+
+#[test]
+fn connections_that_are_not_looked_into_slip_through_nothing() {
+    use RequestAction::{Allow, Deny};
+    let identity = Identity::new("td", "front", "web");
+    let facts = ConnectionFacts {
+        source_identity: Some(&identity),
+        source_ip: "10.0.0.1".parse().unwrap(),
+        destination: "192.0.2.7:8080".parse().unwrap(),
+        sni: None,
+    };
+    let own = || from(RequestSource { namespaces: exact("front"), ..RequestSource::default() });
+    let other = || from(RequestSource { namespaces: exact("back"), ..RequestSource::default() });
+    let admin = || path(Prefix("/admin".into()));
+    let both = |mut a: RequestRule, b: RequestRule| {
+        a.to = b.to;
+        a.when = b.when;
+        a
+    };
+    for (action, rule, allowed) in [
+        (Allow, own(), true),
+        (Allow, other(), false),
+        (Allow, admin(), false),
+        (Allow, both(own(), admin()), false),
+        (Allow, header("x-role", exact("a")), false),
+        (Deny, own(), false),
+        (Deny, other(), true),
+        (Deny, admin(), false),
+        (Deny, both(own(), admin()), false),
+        (Deny, both(other(), admin()), true),
+        (Deny, both(other(), header("x-role", exact("a"))), true),
+        (Deny, header("x-role", exact("a")), false),
+    ] {
+        let policy = policy(action.clone(), "p", vec![rule.clone()]);
+        let decision = decide_connection(&facts, [&policy]);
+        assert_eq!(decision.allowed(), allowed, "{action:?} {rule:?}");
+    }
+}

@@ -90,6 +90,7 @@ impl Layers {
         let mut sum = Sum::default();
         for (name, file) in &self.files {
             sum.invalid.extend(file.invalid.iter().cloned());
+            let hidden = |key: &ObjectRef| self.applied.contains_key(key);
             for (key, object) in &file.objects {
                 if self.applied.contains_key(key) {
                     continue;
@@ -101,20 +102,30 @@ impl Layers {
                     continue;
                 }
                 sum.objects.0.insert(key.clone(), object.clone());
+                // An item of a list beside others that are not passed on.
+                if let Object::Other(text) = object
+                    && !file.passing.shows(key, hidden)
+                {
+                    sum.passed_on.insert(own_file("listed", key), text.clone());
+                }
             }
-            let text = file.passing.passed_on(|key| self.applied.contains_key(key));
+            let text = file.passing.passed_on(hidden);
             sum.passed_on.extend(text.map(|text| (name.clone(), text)));
         }
         for (key, object) in &self.applied {
             let Some(object) = object else { continue };
             if let Object::Other(text) = object {
-                let name = format!("_applied.{}.{}.{}.yaml", key.kind, key.namespace, key.name);
-                sum.passed_on.insert(name, text.clone());
+                sum.passed_on.insert(own_file("applied", key), text.clone());
             }
             sum.objects.0.insert(key.clone(), object.clone());
         }
         sum
     }
+}
+
+/// The name of a file for one object alone.
+fn own_file(why: &str, key: &ObjectRef) -> String {
+    format!("_{why}.{}.{}.{}.yaml", key.kind, key.namespace, key.name)
 }
 
 /// What changed between two states.

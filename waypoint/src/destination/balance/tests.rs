@@ -132,6 +132,6 @@ fn a_new_endpoint_warms_up() {
     let settings = Settings { warmup: Some(Duration::from_secs(100)), ..by(Algorithm::Random) };
     let all = endpoints(&[&[("a", 1), ("b", 1)]]);
     let (new, now) = (all.iter().next().unwrap(), Instant::now());
-    let after = |seconds| weight(new, settings.warmup, now + Duration::from_secs(seconds));
+    let after = |seconds| weight(new, 100, settings.warmup, now + Duration::from_secs(seconds));
     assert_eq!((after(0), after(50), after(100)), (10, 50, 100));
 }

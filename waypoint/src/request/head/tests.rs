@@ -112,3 +112,18 @@ fn both_versions_of_http_are_written() {
     assert_eq!(two.uri.to_string(), "http://web.shop/a?b");
     assert!(!two.headers.contains_key("host") && !two.headers.contains_key("connection"));
 }
+
+#[test]
+fn the_edge_says_who_asked() {
+    let mut head =
+        read("/", &[("host", "a"), ("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "https")])
+            .unwrap();
+    head.forwarded_for("::ffff:10.0.0.1".parse().unwrap());
+    assert_eq!(head.headers["x-forwarded-for"], "1.1.1.1, 10.0.0.1");
+    assert_eq!(head.headers["x-forwarded-proto"], "http");
+    let id = head.headers["x-request-id"].clone();
+    head.forwarded_for("10.0.0.2".parse().unwrap());
+    assert_eq!(head.headers["x-request-id"], id);
+    assert_eq!(request_id(0), "00000000-0000-4000-8000-000000000000");
+    assert_eq!(request_id(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+}

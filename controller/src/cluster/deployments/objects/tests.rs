@@ -61,6 +61,8 @@ fn classes_differ_in_names_and_type() {
             assert_eq!(metadata["ownerReferences"][0]["uid"], "uid-of-gw");
         }
         assert_eq!(all[&Part::Service]["spec"]["type"], kind, "{class}");
+        let empty = all.values().any(|body| body["metadata"]["annotations"] == json!({}));
+        assert!(!empty, "{class}: an empty map is nobody's for long");
     }
 }
 

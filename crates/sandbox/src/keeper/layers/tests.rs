@@ -98,3 +98,18 @@ fn differences_are_named() {
     assert_eq!(super::difference(&after, &after), Difference::default());
     assert_eq!(super::difference(&after, &before).added.len(), 1);
 }
+
+#[test]
+fn items_of_mixed_lists_are_passed_on_too() {
+    let item = |text: &str| text.trim_start_matches("---\n").replace('\n', "\n  ");
+    let list = |first: &str| {
+        let (first, policy) = (item(first), item(POLICY));
+        format!("apiVersion: v1\nkind: List\nitems:\n- {first}\n- {policy}\n")
+    };
+    let sum = layers(&[("f.yaml", &list(SPACE))]).sum();
+    assert_eq!(keys(&sum), ["AuthorizationPolicy default/p", "Namespace n"]);
+    let texts: Vec<&String> = sum.passed_on.values().collect();
+    assert!(matches!(&texts[..], [text] if text.contains("DENY")), "{texts:?}");
+    let alone = layers(&[("f.yaml", &list(&POLICY.replace("name: p", "name: q")))]).sum();
+    assert_eq!(alone.passed_on.len(), 1, "as it stands: {:?}", alone.passed_on);
+}
