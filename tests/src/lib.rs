@@ -13,5 +13,5 @@ mod wait;
 pub use mesh::{Mesh, MeshBuilder};
 pub use need::{binary, find, missing};
 pub use peer::{Answer, Caller, Peer, Seen, Tunnel, connect_request, greet, identity};
-pub use pod::{Finished, Running};
+pub use pod::{Finished, Running, run_in, start_in};
 pub use wait::{DEADLINE, eventually, eventually_within, soon};

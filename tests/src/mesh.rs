@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::process::Child;
 use tokio::sync::watch;
 
-use crate::pod::{Finished, Running, run, start};
+use crate::pod::{Finished, Running, run_in, start_in};
 use crate::wait::{DEADLINE, eventually};
 use crate::{binary, wait};
 
@@ -238,7 +238,7 @@ impl Mesh {
 
     /// Runs a program in a pod to its end.
     pub async fn run(&self, pod: &str, command: &[&str]) -> Finished {
-        run(self.pod(pod), command, b"", 3 * DEADLINE).await
+        run_in(self.pod(pod).room(), command, b"", 3 * DEADLINE).await
     }
 
     /// Runs a program in a pod to its end, with input, for at most `limit`.
@@ -249,12 +249,12 @@ impl Mesh {
         input: &[u8],
         limit: Duration,
     ) -> Finished {
-        run(self.pod(pod), command, input, limit).await
+        run_in(self.pod(pod).room(), command, input, limit).await
     }
 
     /// Starts a program in a pod; it ends with the returned value.
     pub fn start(&self, pod: &str, command: &[&str]) -> Running {
-        start(self.pod(pod), command, true)
+        start_in(self.pod(pod).room(), command)
     }
 
     /// Waits until something listens on a port in a pod.

@@ -1,10 +1,9 @@
 //! Programs inside pods.
 
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
-use ambit_sandbox::PodNet;
+use ambit_sandbox::Room;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::timeout;
@@ -47,13 +46,8 @@ impl Finished {
 ///
 /// # Panics
 /// It cannot be started, or takes longer than `limit`.
-pub(crate) async fn run(
-    pod: &Arc<PodNet>,
-    command: &[&str],
-    input: &[u8],
-    limit: Duration,
-) -> Finished {
-    let mut running = start(pod, command, true);
+pub async fn run_in(room: &Room, command: &[&str], input: &[u8], limit: Duration) -> Finished {
+    let mut running = start_in(room, command);
     let mut stdin = running.stdin.take().expect("it was asked for");
     let mut stderr = running.child.stderr.take().expect("it was asked for");
     let work = async {
@@ -79,14 +73,11 @@ pub(crate) async fn run(
 ///
 /// # Panics
 /// It cannot be started.
-pub(crate) fn start(pod: &Arc<PodNet>, command: &[&str], with_stdin: bool) -> Running {
+pub fn start_in(room: &Room, command: &[&str]) -> Running {
     let (program, arguments) = command.split_first().expect("a command has a program");
-    let mut process = pod.command(program);
-    process.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
-    if with_stdin {
-        process.stdin(Stdio::piped());
-    }
-    let mut child = pod.room().spawn_async(process).expect("it starts");
+    let mut process = room.command(program);
+    process.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = room.spawn_async(process).expect("it starts");
     Running {
         stdin: child.stdin.take(),
         stdout: BufReader::new(child.stdout.take().expect("it was asked for")),

@@ -7,5 +7,6 @@ mod policy;
 mod programs;
 mod resilience;
 mod tunnel;
+mod waypoint;
 mod whole;
 mod wire;

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use crate::grpc::Messages;
 /// Any body that this process sends.
 pub(crate) enum Body {
     Empty,
-    /// As it comes from the other side; its bytes are counted.
+    /// As it comes from the other side.
     Passed(Incoming, Arc<Seen>),
     Kept(Replay),
 }
@@ -60,6 +60,7 @@ pub(crate) enum BodyError {
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     bytes: AtomicU64,
+    broken: AtomicBool,
     /// The messages, of a gRPC call.
     messages: Option<Mutex<Messages>>,
 }
@@ -72,11 +73,22 @@ impl Seen {
         Self { messages: Some(Mutex::default()), ..Self::default() }
     }
 
-    fn see(&self, data: &[u8]) {
+    fn see(&self, frame: Option<&hyper::Result<Frame<Bytes>>>) {
+        let data = match frame {
+            Some(Ok(frame)) => frame.data_ref(),
+            Some(Err(_)) => return self.broken.store(true, Relaxed),
+            None => None,
+        };
+        let Some(data) = data else { return };
         self.bytes.fetch_add(data.len() as u64, Relaxed);
         if let Some(messages) = &self.messages {
             messages.lock().see(data);
         }
+    }
+
+    /// Whether the client broke it off, or sent what is no body: no endpoint is to blame for what follows.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Relaxed)
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -102,11 +114,7 @@ impl HttpBody for Body {
             Self::Empty => Poll::Ready(None),
             Self::Passed(incoming, counted) => {
                 let frame = ready!(Pin::new(incoming).poll_frame(cx));
-                if let Some(Ok(frame)) = &frame
-                    && let Some(data) = frame.data_ref()
-                {
-                    counted.see(data);
-                }
+                counted.see(frame.as_ref());
                 Poll::Ready(frame.map(|frame| Ok(frame?)))
             }
             Self::Kept(replay) => replay.poll_frame(cx),
@@ -210,6 +218,7 @@ impl State {
             self.waiting.push(cx.waker().clone());
             return Poll::Pending;
         };
+        self.counted.see(frame.as_ref());
         let frame = frame.transpose();
         self.wake();
         match frame?.map(Frame::into_data) {
@@ -230,7 +239,6 @@ impl State {
     }
 
     fn keep(&mut self, data: &Bytes) {
-        self.counted.see(data);
         self.read += 1;
         self.bytes += data.len();
         if self.is_overflown() {

@@ -82,11 +82,12 @@ async fn over_http1(connection: Arc<Connection>, io: Io) {
         .header_read_timeout(limits.header_read)
         .max_headers(limits.header_fields)
         .max_buf_size(limits.header_bytes.max(8192))
-        .half_close(true)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
+        // What has come is read first: a codec that has read nothing yet closes at once when it drains.
+        biased;
         ended = serving.as_mut() => ended,
         () = connection.drain.closing.cancelled() => {
             serving.as_mut().graceful_shutdown();
@@ -117,6 +118,8 @@ async fn over_http2(connection: Arc<Connection>, io: Io) {
         .serve_connection(TokioIo::new(io), service);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
+        // What has come is read first: a codec that has read nothing yet closes at once when it drains.
+        biased;
         ended = serving.as_mut() => ended,
         () = connection.drain.closing.cancelled() => {
             serving.as_mut().graceful_shutdown();

@@ -46,6 +46,11 @@ impl Error {
         }
     }
 
+    /// Whether the peer has said everything and only wants no more (RFC 9113 8.1).
+    pub(crate) fn is_satisfied(&self) -> bool {
+        matches!(self, Self::Reset(h2::Reason::NO_ERROR))
+    }
+
     /// Whether the same request may be tried on another connection without being carried out twice.
     pub fn is_retryable(&self) -> bool {
         match self {

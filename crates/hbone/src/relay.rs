@@ -88,20 +88,32 @@ async fn upload(
         let chunk = tokio::select! {
             biased;
             chunk = read_chunk(tcp) => chunk.map_err(Error::Tcp)?,
-            reason = poll_fn(|cx| send.poll_reset(cx)) => return Err(Error::Reset(reason?)),
+            reason = poll_fn(|cx| send.poll_reset(cx)) => return satisfied(Error::Reset(reason?)),
         };
         if chunk.is_empty() {
             send.send_data(Bytes::new(), true)?;
             return Ok(());
         }
         count.add_from_tcp(chunk.len());
-        send_all(send, chunk).await?;
+        if let Err(error) = send_all(send, chunk).await {
+            return satisfied(error);
+        }
     }
+}
+
+/// A peer that has said everything and wants no more resets with NO_ERROR (RFC 9113 8.1). What it said is still to be
+/// delivered.
+fn satisfied(error: Error) -> Result<(), Error> {
+    if error.is_satisfied() { Ok(()) } else { Err(error) }
 }
 
 async fn download(recv: &mut RecvStream, tcp: &TcpStream, count: &Count<'_>) -> Result<(), Error> {
     while let Some(data) = recv.data().await {
-        let data = data.map_err(receive_error)?;
+        let data = match data.map_err(receive_error) {
+            Ok(data) => data,
+            Err(error) if error.is_satisfied() => break,
+            Err(error) => return Err(error),
+        };
         let n = data.len();
         write_all_bytes(tcp, data).await.map_err(Error::Tcp)?;
         count.add_to_tcp(n);

@@ -94,7 +94,11 @@ impl AsyncRead for StreamIo {
         while this.unread.is_empty() {
             match ready!(this.stream.recv.poll_data(cx)) {
                 Some(Ok(data)) => this.unread = data,
-                Some(Err(error)) => return Poll::Ready(Err(io_error(receive_error(error)))),
+                Some(Err(error)) => {
+                    let error = receive_error(error);
+                    let end = if error.is_satisfied() { Ok(()) } else { Err(io_error(error)) };
+                    return Poll::Ready(end);
+                }
                 None => return Poll::Ready(Ok(())),
             }
         }

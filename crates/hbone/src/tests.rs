@@ -182,6 +182,38 @@ async fn a_reset_of_either_application_reaches_the_other() {
 }
 
 #[tokio::test]
+async fn an_answer_to_a_question_that_is_not_over_arrives_whole() {
+    const ANSWER: usize = 100_000;
+    let (client, server) = pair(&Config::default()).await;
+    // The end and the reset follow the last bytes at once, as from a server of HTTP that closes.
+    serve(server, |connect| async move {
+        let mut io = connect.accept(None).unwrap().into_io();
+        io.read_u8().await.unwrap();
+        io.write_all(&[b'a'; ANSWER]).await.unwrap();
+        io.shutdown().await.unwrap();
+    });
+    for _ in 0..20 {
+        let (stream, _) = soon(connect(&client)).await.unwrap();
+        let (mut app, tcp) = tcp_pair().await;
+        app.write_all(b"question").await.unwrap();
+        let mut answer = Vec::new();
+        let counters = Counters::default();
+        let (read, relayed) = tokio::join!(
+            soon(app.read_to_end(&mut answer)),
+            soon(relay(stream, tcp, &counters, Side::A))
+        );
+        assert_eq!((read.unwrap(), counters.b_to_a()), (ANSWER, ANSWER as u64));
+        relayed.unwrap();
+
+        let (stream, _) = soon(connect(&client)).await.unwrap();
+        let mut io = stream.into_io();
+        io.write_all(b"question").await.unwrap();
+        let mut answer = Vec::new();
+        assert_eq!(soon(io.read_to_end(&mut answer)).await.unwrap(), ANSWER);
+    }
+}
+
+#[tokio::test]
 async fn a_relay_that_is_dropped_resets_both_ends() {
     let Tunnel { mut client_app, mut server_app, server_relay, .. } = tunnel().await;
     client_app.write_all(b"x").await.unwrap();

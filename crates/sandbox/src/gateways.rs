@@ -132,8 +132,12 @@ fn deployed(
             deployed.problems.push((key.to_string(), problem.clone()));
             continue;
         }
+        let replicas = replicas(objects, key, gateway).unwrap_or_else(|problem| {
+            deployed.problems.push((key.to_string(), problem));
+            1
+        });
         let documents = [
-            deployment(key, gateway, pod(gateway, key)),
+            deployment(key, gateway, replicas, pod(gateway, key)),
             service(key, gateway),
             account(key, gateway),
         ]
@@ -153,7 +157,24 @@ fn deployed(
     deployed
 }
 
-fn deployment(key: &ObjectRef, gateway: &Gateway, pod: Value) -> Value {
+/// How many pods the Gateway's parameters ask for: of the fields that can be given on a cluster, the one that means
+/// something here.
+fn replicas(objects: &Objects, key: &ObjectRef, gateway: &Gateway) -> Result<u64, String> {
+    let parameters = gateway.infrastructure.parameters_ref.as_ref();
+    let Some(from) = parameters.filter(|from| from.kind == "ConfigMap") else { return Ok(1) };
+    let map = objects.config_map(&key.namespace, &from.name);
+    let map =
+        map.ok_or_else(|| format!("infrastructure.parametersRef: no ConfigMap {}", from.name))?;
+    let Some(text) = map.data.as_ref().and_then(|data| data.get("deployment")) else {
+        return Ok(1);
+    };
+    let fields: Value = serde_saphyr::from_str(text).map_err(|error| {
+        format!("ConfigMap {}: data.deployment: is no YAML: {error}", from.name)
+    })?;
+    Ok(fields.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1))
+}
+
+fn deployment(key: &ObjectRef, gateway: &Gateway, replicas: u64, pod: Value) -> Value {
     let mut labels = labels(key, gateway);
     for (name, value) in [
         ("istio.io/dataplane-mode", "none"),
@@ -166,7 +187,7 @@ fn deployment(key: &ObjectRef, gateway: &Gateway, pod: Value) -> Value {
         "kind": "Deployment",
         "metadata": metadata(key, &gateway.names.objects, gateway),
         "spec": {
-            "replicas": 1,
+            "replicas": replicas,
             "selector": { "matchLabels": { GATEWAY_NAME: key.name } },
             "template": {
                 "metadata": { "labels": labels, "annotations": gateway.infrastructure.annotations },

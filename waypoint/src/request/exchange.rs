@@ -37,6 +37,8 @@ pub(crate) struct Exchange {
     pub grpc: bool,
     rule: Option<Arc<Action>>,
     asked: Option<Box<Line>>,
+    /// Whether it has been counted and logged.
+    told: bool,
 }
 
 /// What the access log says of a request.
@@ -74,6 +76,7 @@ impl Exchange {
             grpc: false,
             rule: None,
             asked: None,
+            told: false,
         }
     }
 
@@ -108,7 +111,12 @@ impl Exchange {
     }
 
     /// The response has ended, or will never end.
-    pub(super) fn end(self, end: End) {
+    pub(super) fn end(mut self, end: End) {
+        self.tell(end);
+    }
+
+    fn tell(&mut self, end: End) {
+        self.told = true;
         let figures = RequestFigures {
             duration: self.began.elapsed(),
             request_bytes: self.sent.bytes(),
@@ -159,5 +167,15 @@ impl Exchange {
             destination: self.destination.as_deref(),
             endpoint: self.endpoint.as_deref(),
         });
+    }
+}
+
+impl Drop for Exchange {
+    /// The codec lets go of a request whose client has gone, wherever it stands.
+    fn drop(&mut self) {
+        if !self.told {
+            self.flag = RequestFlag::DownstreamGone;
+            self.tell(End::default());
+        }
     }
 }

@@ -187,6 +187,9 @@ impl Forward<'_> {
                 request = self.request()?;
             }
             let sent = self.attempt(&active, &mut request).await;
+            if !matches!(sent, Ok(Ok(_))) && self.exchange.sent.is_broken() {
+                return Err(Answer::invalid("the request's body ended early or is no body"));
+            }
             let outcome = match &sent {
                 Ok(Ok(sent)) => Tried::of_response(sent.response.status(), sent.response.headers()),
                 Ok(Err(error)) => Tried::of_error(error),

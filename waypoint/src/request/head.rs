@@ -48,7 +48,7 @@ impl Head {
         if parts.method == Method::CONNECT {
             return Err(Answer::invalid("CONNECT is not served here"));
         }
-        let authority = authority(&parts.uri, &parts.headers)?;
+        let authority = authority(&parts)?;
         if parts.headers.contains_key(header::TRANSFER_ENCODING)
             && parts.headers.contains_key(header::CONTENT_LENGTH)
         {
@@ -185,12 +185,9 @@ fn request_id(random: u128) -> String {
 
 /// The path in the one form in which it is judged, routed by and sent on.
 fn normal_path(parts: &request::Parts) -> Result<PathAndQuery, Answer> {
-    let target = match parts.uri.path_and_query() {
-        // OPTIONS with an empty path is about the server itself (RFC 9110 7.1).
-        None if parts.method == Method::OPTIONS => return Ok(PathAndQuery::from_static("*")),
-        None => return Ok(PathAndQuery::from_static("/")),
-        Some(target) => target,
-    };
+    // What is neither a path nor a whole URI reads as a host, which only CONNECT asks for.
+    let target = parts.uri.path_and_query();
+    let target = target.ok_or_else(|| Answer::invalid("the request's target is no path"))?;
     let method = parts.method.as_str();
     let text = target.as_str().as_bytes();
     let normal = RequestPath::parse(method, text, EncodedSlashes::default())
@@ -220,11 +217,19 @@ pub(super) fn host_of(authority: &str) -> &str {
 }
 
 /// The one host that a request is for: of the target where it names one (RFC 9112 3.2.2), else of the Host header.
-fn authority(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, Answer> {
+fn authority(parts: &request::Parts) -> Result<HeaderValue, Answer> {
+    let request::Parts { uri, headers, version, .. } = parts;
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
         return Err(Answer::invalid("more than one Host header"));
+    }
+    // In HTTP/1 a target's host goes before the header; in HTTP/2 both have to say the same (RFC 9113 8.3.1).
+    if *version == Version::HTTP_2
+        && let (Some(authority), Some(host)) = (uri.authority(), host)
+        && !authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes())
+    {
+        return Err(Answer::invalid("the Host header differs from the authority"));
     }
     let authority = match (uri.authority(), host) {
         (Some(authority), _) => HeaderValue::try_from(authority.as_str()),
@@ -240,10 +245,18 @@ fn authority(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, Answer> {
     if valid { Ok(authority) } else { Err(Answer::invalid("the host is no host")) }
 }
 
-/// What the client wants to change to, where it says so in both places that it has to.
+/// What the client wants to change to, where it says so in both places that it has to. Other versions of HTTP are not
+/// changed to: nothing would judge the requests that follow.
 fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let named = connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"));
-    headers.get(header::UPGRADE).filter(|_| named).cloned()
+    let is_http = |protocol: &str| {
+        let name = protocol.trim().split('/').next().unwrap_or_default().to_ascii_lowercase();
+        ["h2", "h2c", "http", "tls"].contains(&name.as_str())
+    };
+    let mut lines = headers.get_all(header::UPGRADE).iter();
+    let (first, more) = (lines.next()?, lines.next());
+    let text = first.to_str().ok()?;
+    (named && more.is_none() && !text.split(',').any(is_http)).then(|| first.clone())
 }
 
 fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {

@@ -54,6 +54,27 @@ fn a_gateway_of_the_mesh_is_deployed() {
 }
 
 #[test]
+fn parameters_tell_how_many_pods_there_are() {
+    let more = "  infrastructure: {parametersRef: {group: '', kind: ConfigMap, name: size}}\n";
+    let with = |data: &str| {
+        let map = format!(
+            "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: size, namespace: shop}}\ndata: {data}\n"
+        );
+        run(&gateway("istio-waypoint", &(more.to_owned() + &map)), None)
+    };
+    for (data, expected) in [("{deployment: 'spec: {replicas: 3}'}", 3), ("{service: '{}'}", 1)] {
+        let deployed = with(data);
+        assert_eq!(deployed.problems, []);
+        let Object::Deployment(deployment) = &deployed.objects[0].object else { panic!() };
+        assert_eq!(deployment.spec.replicas, Some(expected), "{data}");
+    }
+    for deployed in [with("{deployment: '{'}"), run(&gateway("istio-waypoint", more), None)] {
+        assert_eq!(deployed.problems.len(), 1, "{:?}", deployed.problems);
+        assert_eq!(deployed.objects.len(), 3);
+    }
+}
+
+#[test]
 fn others_gateways_are_left_to_them() {
     for (class, more) in [
         ("nginx", ""),

@@ -31,10 +31,18 @@ pub(crate) struct Listener {
 
 /// What is put on everything that is deployed.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub(crate) struct Infrastructure {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) parameters_ref: Option<Parameters>,
+}
+
+/// Where further fields for what is deployed are.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub(crate) struct Parameters {
+    pub(crate) kind: String,
+    pub(crate) name: String,
 }
 
 #[derive(Deserialize)]

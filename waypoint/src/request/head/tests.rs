@@ -37,8 +37,15 @@ fn what_has_two_meanings_is_refused() {
         ("/a", &[("host", "a"), ("content-length", "3"), ("transfer-encoding", "chunked")]),
         ("/a%00b", &[("host", "a")]),
         ("/a%", &[("host", "a")]),
+        ("a", &[("host", "a")]),
+        ("a:80", &[("host", "a")]),
     ] {
         assert!(read(target, headers).is_err(), "{target} {headers:?}");
+    }
+    for (host, taken) in [("B", true), ("c", false)] {
+        let request = http::Request::get("http://b/").version(Version::HTTP_2).header("host", host);
+        let parts = request.body(()).unwrap().into_parts().0;
+        assert_eq!(Head::read(parts, "http").is_ok(), taken, "{host}");
     }
 }
 
@@ -76,8 +83,20 @@ fn what_is_about_one_connection_stays_here() {
     assert_eq!(names, ["te", "x-kept"]);
     assert_eq!(head.headers["te"], "trailers");
     assert_eq!(head.upgrade, None, "Connection does not name it");
-    let websocket = [("host", "a"), ("connection", "Upgrade"), ("upgrade", "websocket")];
-    assert_eq!(read("/", &websocket).unwrap().upgrade.unwrap(), "websocket");
+    for (upgrade, passed) in [
+        ("websocket", true),
+        ("SPDY/3.1", true),
+        ("h2c", false),
+        ("websocket, H2C", false),
+        ("HTTP/2.0", false),
+        ("TLS/1.2", false),
+    ] {
+        let headers = [("host", "a"), ("connection", "Upgrade"), ("upgrade", upgrade)];
+        assert_eq!(read("/", &headers).unwrap().upgrade.is_some(), passed, "{upgrade}");
+    }
+    let twice =
+        [("host", "a"), ("connection", "Upgrade"), ("upgrade", "websocket"), ("upgrade", "h2c")];
+    assert_eq!(read("/", &twice).unwrap().upgrade, None);
 }
 
 #[test]

@@ -1,0 +1,407 @@
+//! Programs that nobody here wrote, through a waypoint: whatever they speak arrives as it was sent.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ambit_tests::{DEADLINE, binary, eventually, missing};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::endpoint::{Endpoint, Step, answer, status};
+use super::http1::{self, Reader};
+use super::scene::{SERVERS, Scene, Service};
+
+/// The interpreter that has Debian's Python packages.
+const PYTHON: &str = "/usr/bin/python3";
+/// Debian's package of it, which the scripts need.
+const GRPCIO: &str = "/usr/lib/python3/dist-packages/grpc/__init__.py";
+
+const FAR: &[&str] = &[SERVERS[1]];
+
+#[tokio::test]
+async fn a_connection_of_http1_carries_many_requests() {
+    if missing(&[]).is_some() {
+        return;
+    }
+    let scene = Scene::shared().await;
+    let endpoint = Endpoint::start(&scene, "far", |request| {
+        match request.path() {
+        "/none" => vec![Step::Send(b"HTTP/1.1 204 So\r\n\r\n".to_vec())],
+        "/same" => vec![Step::Send(b"HTTP/1.1 304 So\r\nETag: \"a\"\r\n\r\n".to_vec())],
+        "/chunked" => vec![Step::Send(
+            b"HTTP/1.1 200 So\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n".to_vec(),
+        )],
+        _ if request.method() == "HEAD" => {
+            vec![Step::Send(b"HTTP/1.1 200 So\r\nContent-Length: 12345\r\n\r\n".to_vec())]
+        }
+        _ => answer(200, "", &format!("{} {}", request.start, request.text())),
+    }
+    });
+    scene.offer(Service::http("many", endpoint.port).on(FAR)).await;
+    let mut stream = scene.connect("many").await.unwrap();
+    for (request, code, body) in [
+        ("GET /a HTTP/1.1\r\nHost: x\r\n\r\n", 200, "GET /a HTTP/1.1 "),
+        ("HEAD /b HTTP/1.1\r\nHost: x\r\n\r\n", 200, ""),
+        ("GET /none HTTP/1.1\r\nHost: x\r\n\r\n", 204, ""),
+        ("GET /same HTTP/1.1\r\nHost: x\r\nIf-None-Match: \"a\"\r\n\r\n", 304, ""),
+        ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 200, "OPTIONS * HTTP/1.1 "),
+        ("GET /chunked HTTP/1.1\r\nHost: x\r\n\r\n", 200, "abcde"),
+        (
+            "POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n1\r\n!\r\n0\r\n\r\n",
+            200,
+            "POST /c HTTP/1.1 body!",
+        ),
+        (
+            "POST /d HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody",
+            200,
+            "POST /d HTTP/1.1 body",
+        ),
+        ("DELETE /e HTTP/1.1\r\nHost: x\r\n\r\n", 200, "DELETE /e HTTP/1.1 "),
+    ] {
+        let response = http1::send(&mut stream, request).await.unwrap();
+        assert_eq!((response.status, &*response.text()), (code, body), "{request}");
+        if request.starts_with("HEAD") {
+            assert_eq!(response.header("content-length"), Some("12345"));
+        }
+    }
+    // Two at once are answered in order.
+    let two = "GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n";
+    stream.write_all(two.as_bytes()).await.unwrap();
+    let mut reader = Reader::new(&mut stream);
+    for path in ["/1", "/2"] {
+        let response = reader.response("GET").await.unwrap();
+        assert_eq!(response.text(), format!("GET {path} HTTP/1.1 "));
+    }
+    assert_eq!(endpoint.seen.connections.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn the_endpoint_sees_the_client_and_the_waypoint_is_the_peer() {
+    if missing(&["curl"]).is_some() {
+        return;
+    }
+    let scene = Scene::shared().await;
+    let endpoint = Endpoint::start(&scene, "far", |_| status(200));
+    scene.offer(Service::http("who", endpoint.port).on(FAR)).await;
+    let mut stream = scene.connect("who").await.unwrap();
+    assert_eq!(http1::ask(&mut stream, "/").await.unwrap().status, 200);
+    let node = ambit_sandbox::Component::Ztunnel("node-2".to_owned());
+    drop(stream);
+    // What the endpoint's node says of the tunnel that the waypoint opened.
+    let line = eventually(|| async {
+        let log = scene.sandbox.component_log(&node).unwrap();
+        let port = format!("dst.hbone_addr={}:{}", scene.pod("far").ip(), endpoint.port);
+        let line = log.lines().rfind(|line| line.contains(&port)).map(str::to_owned);
+        line.ok_or(log)
+    })
+    .await;
+    assert!(line.contains("src.identity=\"spiffe://cluster.local/ns/shop/sa/waypoint\""), "{line}");
+    println!("{line}\n{:?}", endpoint.seen.peers());
+    println!(
+        "{}",
+        scene
+            .sandbox
+            .get(&node, 15020, "/metrics")
+            .await
+            .unwrap()
+            .1
+            .lines()
+            .filter(|l| l.contains("who.shop"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
+    assert_eq!(
+        scene
+            .counted(
+                "istio_requests_total",
+                &[
+                    ("destination_service_name", "who"),
+                    ("source_workload", "client"),
+                    ("source_principal", "spiffe://cluster.local/ns/shop/sa/client"),
+                    ("connection_security_policy", "mutual_tls"),
+                    ("reporter", "waypoint"),
+                    ("response_code", "200"),
+                ]
+            )
+            .await,
+        1
+    );
+}
+
+#[tokio::test]
+async fn curl_and_nginx_speak_both_versions() {
+    if missing(&["curl", "nginx"]).is_some() {
+        return;
+    }
+    let scene = Scene::shared().await;
+    let port = scene.port();
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let big: Vec<u8> = (0..24 << 20).map(|i: u32| (i ^ (i >> 8) ^ (i >> 16)) as u8).collect();
+    fs::write(path("small"), "hello\n").unwrap();
+    fs::write(path("big"), &big).unwrap();
+    let config = format!(
+        "daemon off; user root; worker_processes 1; pid {0}/pid;
+        events {{}}
+        http {{
+            access_log off; client_body_temp_path {0}/b; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f;
+            uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;
+            server {{ listen {port}; root {0}; location /up {{ client_max_body_size 0; dav_methods PUT; }} }}
+        }}",
+        dir.path().display()
+    );
+    fs::write(path("conf"), config).unwrap();
+    let nginx = ambit_tests::find("nginx").unwrap();
+    let nginx = nginx.to_str().unwrap();
+    let _nginx =
+        scene.serve("far", port, &[nginx, "-e", &path("errors"), "-c", &path("conf")]).await;
+    scene.offer(Service::http("pages", port).on(FAR)).await;
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let curl = ["curl", "-sSf", "-m", "40", version];
+        let url = |page: &str| scene.url("pages", page);
+        let small = scene.run("client", &[&curl[..], &[&url("/small")]].concat()).await;
+        assert_eq!(small, "hello\n", "{version}");
+        let got = path("got");
+        scene.run("client", &[&curl[..], &["-o", &got, &url("/big")]].concat()).await;
+        assert!(fs::read(&got).unwrap() == big, "the page differs with {version}");
+        // curl waits for 100 Continue with bodies of this size.
+        let expect = ["-H", "Expect: 100-continue", "-T", &path("big")];
+        scene.run("client", &[&curl[..], &expect[..], &[&url("/up")]].concat()).await;
+        assert!(fs::read(path("up")).unwrap() == big, "the upload differs with {version}");
+        fs::remove_file(path("up")).unwrap();
+        // curl 7.88 asks only once on a connection of HTTP/2 without TLS.
+        if version != "--http1.1" {
+            continue;
+        }
+        let many = [&curl[..], &["--parallel", "--parallel-max", "50", &url("/small?[1-100]")]];
+        assert_eq!(scene.run("client", &many.concat()).await, "hello\n".repeat(100), "{version}");
+    }
+}
+
+#[tokio::test]
+async fn grpc_calls_of_every_kind() {
+    if missing(&[PYTHON, GRPCIO]).is_some() {
+        return;
+    }
+    let scene = Scene::shared().await;
+    // Both as declared and as found out.
+    let server = include_str!("../programs/grpc/server.py");
+    let _server = scene.serve("far", 8080, &[PYTHON, "-c", server]).await;
+    for protocol in ["grpc", "anything"] {
+        let name = format!("calls-{protocol}");
+        scene.offer(Service::http(&name, 8080).on(FAR).speaks(protocol)).await;
+        let address = scene.vip(&name).to_string();
+        let client = include_str!("../programs/grpc/client.py");
+        let report = scene.run("client", &[PYTHON, "-c", client, &address]).await;
+        let expected = [
+            "echo 8388608 True",
+            "count 1000 True",
+            "talk ['ONE', 'TWO', 'THREE']",
+            "fail NOT_FOUND there is nothing",
+            "late DEADLINE_EXCEEDED",
+            "at once 100 True",
+        ];
+        assert_eq!(report.lines().skip(1).collect::<Vec<_>>(), expected, "{report}");
+        let labels = [
+            ("destination_service_name", &*name),
+            ("request_protocol", "grpc"),
+            ("grpc_response_status", "5"),
+        ];
+        eventually(|| async {
+            match scene.counted("istio_requests_total", &labels).await {
+                1 => Ok(()),
+                other => Err(format!("{other} calls with status 5")),
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn websockets_carry_large_messages() {
+    if missing(&[]).is_some() {
+        return;
+    }
+    let scene = Scene::shared().await;
+    let (port, echo) = (scene.port(), binary("echo"));
+    let echo = echo.to_str().unwrap();
+    let _server = scene.serve("far", port, &[echo, "serve", "--http", &port.to_string()]).await;
+    for protocol in ["http", "anything"] {
+        let name = format!("socket-{protocol}");
+        scene.offer(Service::http(&name, port).on(FAR).speaks(protocol)).await;
+        let url = format!("ws://{}/", scene.vip(&name));
+        // As long as one argument of a program may be.
+        let data = "0123456789abcdef".repeat(8_000);
+        let call = [echo, "call", &url, "--data", &data, "--count", "3"];
+        let seen = scene.run("client", &call).await;
+        assert_eq!(seen.lines().filter(|line| line.contains("websocket")).count(), 3, "{seen}");
+        assert_eq!(
+            scene
+                .counted(
+                    "istio_requests_total",
+                    &[("destination_service_name", &name), ("response_code", "101")]
+                )
+                .await,
+            3
+        );
+    }
+}
+
+#[tokio::test]
+async fn events_arrive_one_by_one_however_slowly_they_are_read() {
+    if missing(&[]).is_some() {
+        return;
+    }
+    let scene = Scene::shared().await;
+    let told = Arc::new(Notify::new());
+    let next = told.clone();
+    let endpoint = Endpoint::start(&scene, "far", move |_| {
+        let head = b"HTTP/1.1 200 So\r\nContent-Type: text/event-stream\r\n\r\n".to_vec();
+        let mut steps = vec![Step::Send(head)];
+        for number in 0..3 {
+            steps.push(Step::Await(next.clone()));
+            steps.push(Step::Send(format!("data: {number}\n\n").into_bytes()));
+        }
+        steps.push(Step::Close);
+        steps
+    });
+    scene.offer(Service::http("events", endpoint.port).on(FAR)).await;
+    let mut stream = scene.connect("events").await.unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut reader = Reader::new(&mut stream);
+    let head = reader.head().await.unwrap().unwrap();
+    assert_eq!(head.header("content-type"), Some("text/event-stream"));
+    for number in 0..3 {
+        // The next is sent only once this one is here.
+        told.notify_one();
+        assert_eq!(reader.line().await.unwrap(), format!("data: {number}"));
+        assert_eq!(reader.line().await.unwrap(), "");
+    }
+    assert!(reader.line().await.is_err(), "the stream ends with the server's");
+}
+
+#[tokio::test]
+async fn a_gigabyte_each_way_takes_little_memory() {
+    if missing(&["curl"]).is_some() {
+        return;
+    }
+    let scene = Scene::start().await;
+    let (port, echo) = (scene.port(), binary("echo"));
+    let serve = [echo.to_str().unwrap(), "serve", "--http", &port.to_string()].map(str::to_owned);
+    let serve: Vec<&str> = serve.iter().map(String::as_str).collect();
+    let _server = scene.serve("far", port, &serve).await;
+    scene.offer(Service::http("bulk", port).on(FAR)).await;
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let down = scene.url("bulk", "/?bytes=1073741824");
+        let curl =
+            ["curl", "-sSf", "-m", "50", version, "-o", "/dev/null", "-w", "%{size_download}"];
+        assert_eq!(scene.run("client", &[&curl[..], &[&down]].concat()).await, "1073741824");
+        let up = format!(
+            "head -c 1G /dev/zero | curl -sSf -m 50 {version} -T - {}",
+            scene.url("bulk", "/up")
+        );
+        let seen = scene.run("client", &["sh", "-c", &up]).await;
+        assert!(seen.contains("\"bodyBytes\":1073741824"), "{seen}");
+        let (_, most) = scene.memory();
+        println!("{version}: {} MiB at most", most >> 20);
+        assert!(most < 40 << 20, "{most} bytes with {version}");
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_requests_pass_as_they_are() {
+    if missing(&["nc", "openssl"]).is_some() {
+        return;
+    }
+    let scene = Scene::shared().await;
+    let [banner, plain, tls] = [scene.port(), scene.port(), scene.port()];
+    let echo = binary("echo");
+    let ports = [banner, plain, tls].map(|port| port.to_string());
+    let serve = [
+        echo.to_str().unwrap(),
+        "serve",
+        "--tcp-banner",
+        &ports[0],
+        "--tcp",
+        &ports[1],
+        "--tls",
+        &ports[2],
+    ];
+    let _server = scene.serve("far", tls, &serve).await;
+    for (name, port, protocol) in
+        [("found", banner, "anything"), ("declared", banner, "tcp"), ("asked", plain, "anything")]
+    {
+        scene.offer(Service::http(name, port).on(FAR).speaks(protocol)).await;
+        let mut stream = scene.connect(name).await.unwrap();
+        if name == "asked" {
+            stream.write_all(b"\x00\x01 no HTTP\n").await.unwrap();
+        }
+        let began = std::time::Instant::now();
+        let mut reader = Reader::new(&mut stream);
+        let line = reader.line().await.unwrap();
+        assert!(line.contains("\"protocol\":\"tcp\""), "{name}: {line}");
+        assert!(began.elapsed() < Duration::from_secs(2), "{name} took {:?}", began.elapsed());
+        // One side ends, and the other goes on until it has said everything.
+        reader.io().write_all(b"the end").await.unwrap();
+        reader.io().shutdown().await.unwrap();
+        let mut rest = String::new();
+        let read = timeout(DEADLINE, stream.read_to_string(&mut rest)).await.unwrap();
+        read.unwrap();
+        assert!(rest.ends_with("the end") || name == "asked", "{name}: {rest:?}");
+    }
+    for (name, protocol) in [("sealed", "tls"), ("guessed", "anything")] {
+        scene.offer(Service::http(name, tls).on(FAR).speaks(protocol)).await;
+        let address = scene.vip(name).to_string();
+        let connect =
+            ["openssl", "s_client", "-quiet", "-verify_quiet", "-servername", "a.example"];
+        let ask = b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n";
+        let said =
+            scene.finish("client", &[&connect[..], &["-connect", &address]].concat(), ask).await;
+        assert!(said.stdout.contains("\"sni\":\"a.example\""), "{name}: {said:#?}");
+    }
+}
+
+#[tokio::test]
+async fn who_a_policy_guards_cannot_be_dialled_past_the_waypoint() {
+    if missing(&["curl"]).is_some() {
+        return;
+    }
+    let scene = Scene::start().await;
+    let endpoint = Endpoint::start(&scene, "far", |_| status(200));
+    scene.offer(Service::http("guarded", endpoint.port).on(FAR)).await;
+    let direct = std::net::SocketAddr::new(scene.pod("far").ip(), endpoint.port);
+    let dialled = || async {
+        let mut stream = scene.dial("client", direct).await.map_err(|e| e.to_string())?;
+        http1::ask(&mut stream, "/direct").await.map(|r| r.status).map_err(|e| e.to_string())
+    };
+    assert_eq!(dialled().await, Ok(200));
+    scene
+        .apply(
+            "apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: reading, namespace: shop}
+spec:
+  targetRefs: [{group: '', kind: Service, name: guarded}]
+  action: ALLOW
+  rules: [{to: [{operation: {methods: [GET]}}]}]
+",
+        )
+        .await;
+    eventually(|| async {
+        match dialled().await {
+            Err(_) => Ok(()),
+            Ok(status) => Err(format!("answered with {status}")),
+        }
+    })
+    .await;
+    eventually(|| async {
+        let mut stream = scene.connect("guarded").await.map_err(|e| e.to_string())?;
+        let get = http1::ask(&mut stream, "/").await.map_err(|e| e.to_string())?.status;
+        let delete = "DELETE / HTTP/1.1\r\nHost: x\r\n\r\n";
+        let delete = http1::send(&mut stream, delete).await.map_err(|e| e.to_string())?.status;
+        if (get, delete) == (200, 403) { Ok(()) } else { Err(format!("{get} and {delete}")) }
+    })
+    .await;
+}
