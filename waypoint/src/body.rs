@@ -133,7 +133,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Passed(incoming, _) => incoming.size_hint(),
-            Self::Kept(replay) => replay.state.lock().hint.clone(),
+            Self::Kept(replay) => replay.state.lock().hint,
         }
     }
 }

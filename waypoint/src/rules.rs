@@ -133,7 +133,7 @@ impl Book {
                     self.rules.services.insert(service, Arc::new(route));
                 }
                 Compiled::Host(listener, host, table) => {
-                    self.hosts.insert((listener, host), Arc::new(table));
+                    self.hosts.insert((listener, host), table);
                 }
             },
             ResourceType::Listener => {

@@ -53,6 +53,8 @@ const GATEWAYS: [&str; 3] =
 const USE: [&str; 2] = ["istio.io/use-waypoint", "istio.io/use-waypoint-namespace"];
 const CANARY: [&str; 2] =
     ["istio.io/use-waypoint-canary", "istio.io/use-waypoint-canary-namespace"];
+/// On whoever names a waypoint: traffic passes without it as long as it is not ready. Ambit only.
+const FAIL_OPEN: &str = "ambit.dev/waypoint-fail-open";
 const CANARY_WEIGHT: &str = "istio.io/use-waypoint-canary-weight";
 
 /// The waypoints in front of the object with `meta`. One that is asked for and cannot be used is a problem, never
@@ -64,6 +66,12 @@ pub(super) fn bind(world: World<'_>, meta: &Meta, traffic: Traffic) -> Bound {
         Ok(Some(gateway)) => gateway,
         Ok(None) => return bound,
         Err(refusal) => {
+            if refusal.reason == Reason::WaypointIsNotReady && !fails_open(world, &primary) {
+                bound.waypoint = Some(absent(world, &primary));
+                // Its proxies know what they are for before anybody is sent to them.
+                let exists = world.inputs.gateway(&primary.namespace, &primary.name).is_some();
+                bound.gateways.extend(exists.then(|| primary.key()));
+            }
             bound.refused = Some(refusal);
             return bound;
         }
@@ -170,6 +178,21 @@ fn resolve(
     })?;
     let hbone_mtls_port = listener.map_or(HBONE_PORT, |l| l.port);
     Ok(Some(GatewayAddress { destination, hbone_mtls_port }))
+}
+
+/// Whether traffic may pass without the waypoint as long as that is not ready: whoever names it says so.
+fn fails_open(world: World<'_>, reference: &Reference<'_>) -> bool {
+    let says = |meta: &Meta| meta.annotation(FAIL_OPEN).is_some_and(|value| &**value == "true");
+    let owner = world.inputs.namespace(&reference.by.namespace).filter(|_| !reference.inherited);
+    says(reference.by) || owner.is_some_and(|namespace| says(&namespace.meta))
+}
+
+/// Where a waypoint will be; until then it has no endpoint, so that nobody gets past it.
+fn absent(world: World<'_>, reference: &Reference<'_>) -> GatewayAddress {
+    let Reference { namespace, name, .. } = reference;
+    let host = format!("{name}.{namespace}.svc.{}", world.settings.cluster_domain);
+    let key = NamespacedHostname::new(namespace.clone(), host);
+    GatewayAddress { destination: GatewayDestination::Hostname(key), hbone_mtls_port: HBONE_PORT }
 }
 
 fn serves(gateway: &Gateway, traffic: Traffic) -> bool {

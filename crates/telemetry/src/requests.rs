@@ -210,19 +210,19 @@ mod tests {
         }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        for part in [
-            "istio_requests_total{reporter=\"waypoint\",source_workload=\"unknown\",",
-            ",request_protocol=\"http\",response_code=\"503\",grpc_response_status=\"\",response_flags=\"UH\",connection_security_policy=\"unknown\"",
-            "} 2\n",
-            "istio_request_duration_milliseconds_sum{",
-            "le=\"0.5\"} 1\n",
-            "le=\"5.0\"} 2\n",
-            "le=\"+Inf\"} 2\n",
-            "istio_response_bytes_sum{",
+        let labels = ",request_protocol=\"http\",response_code=\"503\",grpc_response_status=\"\",response_flags=\"UH\",connection_security_policy=\"unknown\"}";
+        for (start, value) in [
+            ("istio_requests_total{reporter=\"waypoint\",source_workload=\"unknown\",", "2"),
+            ("istio_request_duration_milliseconds_sum{", "3.2"),
+            ("istio_request_duration_milliseconds_bucket{le=\"0.5\",", "1"),
+            ("istio_request_duration_milliseconds_bucket{le=\"5.0\",", "2"),
+            ("istio_request_duration_milliseconds_bucket{le=\"+Inf\",", "2"),
+            ("istio_response_bytes_sum{", "1400.0"),
         ] {
-            assert!(text.contains(part), "{part} in {text}");
+            let end = format!("{labels} {value}");
+            let found = text.lines().any(|line| line.starts_with(start) && line.ends_with(&end));
+            assert!(found, "{start} {value} in {text}");
         }
-        assert!(text.contains("} 1400.0\n"), "{text}");
     }
 
     #[test]

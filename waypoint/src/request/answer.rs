@@ -16,7 +16,8 @@ pub(crate) struct Answer {
     /// Why, in words.
     pub reason: Box<str>,
     body: Bytes,
-    headers: HeaderMap,
+    /// Boxed, because answers are errors on every request's way.
+    headers: Box<HeaderMap>,
     grpc_status: Option<u32>,
 }
 
@@ -29,7 +30,7 @@ impl Answer {
     pub(crate) fn new(status: StatusCode, flag: RequestFlag, reason: impl Into<Box<str>>) -> Self {
         let reason = reason.into();
         let body = Bytes::copy_from_slice(reason.as_bytes());
-        Self { status, flag, reason, body, headers: HeaderMap::new(), grpc_status: None }
+        Self { status, flag, reason, body, headers: Box::default(), grpc_status: None }
     }
 
     /// The request cannot be taken as it is.
@@ -81,7 +82,7 @@ impl Answer {
     /// The response; a gRPC client is told in the way that it understands.
     pub(crate) fn into_response(self, grpc: bool) -> (Response<Content>, Option<u32>) {
         let mut response = Response::new(Content::Whole(Bytes::new()));
-        *response.headers_mut() = self.headers;
+        *response.headers_mut() = *self.headers;
         if grpc || self.grpc_status.is_some() {
             let status = self.grpc_status.unwrap_or_else(|| grpc_status(self.status));
             let headers = response.headers_mut();

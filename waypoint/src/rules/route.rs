@@ -34,7 +34,7 @@ pub(crate) struct Port {
 pub(super) enum Compiled {
     Service(NamespacedHostname, Route),
     /// A listener's host.
-    Host(Str, Str, Table),
+    Host(Str, Str, Arc<Table>),
 }
 
 pub(super) fn compile(message: proto::Route, to: &Destinations) -> Result<Compiled, Invalid> {
@@ -52,7 +52,7 @@ pub(super) fn compile(message: proto::Route, to: &Destinations) -> Result<Compil
         Some(Target::Listener(of)) => {
             let table = message.tables.into_iter().next().unwrap_or_default();
             let table = Table::compile(table, &to.through_waypoints())?;
-            Ok(Compiled::Host(of.listener.into(), of.hostname.into(), table))
+            Ok(Compiled::Host(of.listener.into(), of.hostname.into(), Arc::new(table)))
         }
         None => Err(Invalid::Missing("what the route is for")),
     }

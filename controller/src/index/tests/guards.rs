@@ -110,7 +110,6 @@ fn the_guard_goes_with_what_it_is_for() {
             shop().replacen("istio.io/use-waypoint: wp", "istio.io/use-waypoint: none", 1),
             shop(),
         ),
-        ("mesh.yaml", shop().replace("[{type: IPAddress, value: 10.1.0.9}]", "[]"), shop()),
     ] {
         mesh.write(file, &yaml);
         assert_eq!(guarded(&mesh), [""; 0], "{yaml}");
@@ -118,6 +117,8 @@ fn the_guard_goes_with_what_it_is_for() {
         mesh.write(file, &back);
         assert_eq!(guarded(&mesh), ["web"], "{back}");
     }
+    mesh.write("mesh.yaml", &shop().replace("[{type: IPAddress, value: 10.1.0.9}]", "[]"));
+    assert_eq!(guarded(&mesh), ["web"], "a waypoint that is not ready is not got around");
 }
 
 #[test]

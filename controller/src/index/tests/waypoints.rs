@@ -52,22 +52,24 @@ fn a_waypoint_that_cannot_be_used_is_told_and_not_replaced() {
     let good = gateway("good", "", "");
     let unready = gateway("wp", "", "").split("status:").next().unwrap().to_owned();
     let table = [
-        (String::new(), "there is no Gateway shop/wp"),
-        (unready, "Gateway shop/wp is not ready"),
+        (String::new(), "there is no Gateway shop/wp", named("wp")),
+        (unready, "Gateway shop/wp is not ready", named("wp")),
         (
             gateway("wp", "labels: {istio.io/waypoint-for: workload}", ""),
             "does not serve this kind of traffic",
+            None,
         ),
         (
             gateway("wp", "", ", allowedRoutes: {namespaces: {from: None}}"),
             "does not allow namespace shop",
+            None,
         ),
     ];
-    for (gateway, expected) in table {
+    for (gateway, expected, waypoint) in table {
         let mesh = Mesh::new(
             &[labelled("istio.io/use-waypoint: wp"), ns.clone(), good.clone(), gateway].concat(),
         );
-        assert_eq!(mesh.svc("web").waypoint, None);
+        assert_eq!(mesh.svc("web").waypoint, waypoint, "{expected}");
         let problems = mesh.problems();
         assert!(problems.len() == 1 && problems[0].contains(expected), "{expected}: {problems:?}");
         assert!(
@@ -183,5 +185,25 @@ fn a_canary_takes_its_share() {
             (vec![], named("wp"))
         );
         assert_eq!(mesh.problems().len(), 1, "{labels} {weight}");
+    }
+}
+
+#[test]
+fn whoever_names_a_waypoint_may_let_traffic_past_one_that_is_not_ready() {
+    let annotated = |text: &str, on: &str| {
+        text.replace(on, &format!("{on}, annotations: {{ambit.dev/waypoint-fail-open: 'true'}}"))
+    };
+    let (own, of_namespace) =
+        (labelled("istio.io/use-waypoint: wp"), namespace("istio.io/use-waypoint: wp"));
+    let plain = service("web", "10.1.0.1", "");
+    for (objects, waypoint) in [
+        ([own.clone(), namespace("")], named("wp")),
+        ([annotated(&own, "name: web"), namespace("")], None),
+        ([own, annotated(&namespace(""), "name: shop")], None),
+        ([plain.clone(), of_namespace.clone()], named("wp")),
+        ([plain, annotated(&of_namespace, "name: shop")], None),
+    ] {
+        let mesh = Mesh::new(&objects.concat());
+        assert_eq!(mesh.svc("web").waypoint, waypoint, "{objects:?}");
     }
 }

@@ -13,11 +13,12 @@ use xxhash_rust::xxh64::xxh64;
 use super::{Kind, Meta, Problem, Selector, part};
 
 /// The annotations that mean something to the index; others are not kept.
-const ANNOTATIONS: [&str; 10] = [
+const ANNOTATIONS: [&str; 11] = [
     "ambient.istio.io/redirection",
     "ambient.istio.io/waypoint-inbound-binding",
     "ambit.dev/allow-direct",
     "ambit.dev/encrypt-local",
+    "ambit.dev/waypoint-fail-open",
     "gateway.istio.io/name-override",
     "gateway.istio.io/service-account",
     "istio.io/connect-strategy",
