@@ -1,5 +1,7 @@
 //! The examples are run as a user runs them.
 
+mod rules;
+
 use std::path::Path;
 use std::time::Duration;
 

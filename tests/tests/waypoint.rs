@@ -11,3 +11,4 @@ mod http1;
 mod http2;
 mod programs;
 mod scene;
+mod treatment;

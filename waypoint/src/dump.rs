@@ -38,12 +38,20 @@ fn destination(of: &Destination) -> Value {
             })
         })
         .collect();
+    let settings = of.settings();
+    let pool = &settings.pool;
     json!({
         "service": of.service.to_string(),
         "port": of.port,
         "subset": &*of.subset,
         "connections": of.connections.count(),
         "requests": of.requests.count(),
+        "limits": {
+            "connections": pool.max_connections,
+            "pending": pool.max_pending,
+            "requests": pool.max_requests,
+        },
+        "outlierDetection": settings.outlier.is_some(),
         "endpoints": endpoints,
     })
 }

@@ -10,7 +10,7 @@ use ambit_tests::eventually;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 
 use super::http1::{Message, PROBE, Reader};
@@ -25,6 +25,8 @@ pub(super) enum Step {
     Pause(Duration),
     /// Nothing, until the test says so.
     Await(Arc<Notify>),
+    /// Nothing, until there is a turn for this request.
+    Turn(Arc<Semaphore>),
     /// Nothing, until the caller has gone.
     Hang,
     /// The connection ends in order.
@@ -48,9 +50,8 @@ pub(super) struct Seen {
     /// Requests whose caller left before the answer.
     pub(super) gone: AtomicUsize,
     pub(super) connections: AtomicUsize,
-    /// Connections that are open now, and how many there were at one time at most.
+    /// Connections that are open now.
     pub(super) open: AtomicUsize,
-    pub(super) most: AtomicUsize,
 }
 
 /// An answer in full.
@@ -102,8 +103,7 @@ impl Endpoint {
                 let (seen, script) = (noted.clone(), script.clone());
                 tokio::spawn(async move {
                     seen.connections.fetch_add(1, Relaxed);
-                    let open = seen.open.fetch_add(1, Relaxed) + 1;
-                    seen.most.fetch_max(open, Relaxed);
+                    seen.open.fetch_add(1, Relaxed);
                     // A caller that leaves in the middle is the caller's affair.
                     let _ = serve(stream, &seen, &*script).await;
                     seen.open.fetch_sub(1, Relaxed);
@@ -162,6 +162,7 @@ async fn serve(
                 Step::Send(bytes) => io.write_all(&bytes).await?,
                 Step::Pause(time) => tokio::time::sleep(time).await,
                 Step::Await(told) => told.notified().await,
+                Step::Turn(turns) => turns.acquire().await.map_err(io::Error::other)?.forget(),
                 Step::Hang => {
                     io.readable().await?;
                     seen.gone.fetch_add(1, Relaxed);

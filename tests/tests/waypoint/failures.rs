@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::endpoint::{Endpoint, Step, answer, status};
 use super::http1::{self, Reader};
+use super::http2;
 use super::scene::{SERVERS, Scene, Service};
 
 const FAR: &[&str] = &[SERVERS[1]];
@@ -218,10 +219,18 @@ async fn a_caller_that_leaves_takes_its_request_along() {
         gone(&endpoint, number + 1).await;
         assert!(began.elapsed() < Duration::from_secs(1), "{path}: {:?}", began.elapsed());
     }
+    // In HTTP/2 a caller leaves a request and keeps the connection.
+    let mut stream = scene.connect("left").await.unwrap();
+    let fields = [(":method", "GET"), (":path", "/head"), (":authority", "x"), (":scheme", "http")];
+    let request = [http2::preface(), http2::headers(1, &fields, true)].concat();
+    stream.write_all(&request).await.unwrap();
+    endpoint.asked(3).await;
+    stream.write_all(&http2::reset(1)).await.unwrap();
+    gone(&endpoint, 3).await;
     let labels = [("destination_service_name", "left"), ("response_flags", "DC")];
     eventually(|| async {
         match scene.counted("istio_requests_total", &labels).await {
-            2 => Ok(()),
+            3 => Ok(()),
             other => Err(format!("{other} are told as left by their callers")),
         }
     })
@@ -326,6 +335,11 @@ async fn scaling_a_waypoint_fails_no_request() {
     load.goes_on(100).await;
     let (done, failed) = load.stop().await;
     println!("{done} requests while it was scaled");
+    // Without any, the service is refused, and never reached past what would guard it.
+    scene.scale(0).await;
+    let before = endpoint.count();
+    assert!(ask(&scene, "kept", "/").await.is_err());
+    assert_eq!(endpoint.count(), before);
     if !failed.is_empty() {
         let node = ambit_sandbox::Component::Ztunnel("node-1".to_owned());
         let log = scene.sandbox.component_log(&node).unwrap_or_default();

@@ -175,58 +175,113 @@ async fn floods_of_frames_cost_little() {
     scene.offer(Service::http("flooded", endpoint.port).on(FAR)).await;
     let mut other = scene.connect("flooded").await.unwrap();
     assert_eq!(http1::ask(&mut other, "/").await.unwrap().status, 200);
-    let floods: [(&str, Vec<u8>, usize); 4] = [
-        ("CONTINUATION", http2::continuation(1, 16_000), 4_000),
-        ("rapid reset", Vec::new(), 20_000),
-        ("settings", http2::settings(), 50_000),
-        ("ping", http2::ping(), 50_000),
-    ];
-    for (name, frame, count) in floods {
-        let mut stream = scene.connect("flooded").await.unwrap();
+    for flood in [Flood::Continuation, Flood::RapidReset, Flood::Settings, Flood::Ping] {
+        let (mut reader, mut writer) = scene.connect("flooded").await.unwrap().into_split();
         let (before, started) = (scene.waypoint_cpu(), endpoint.count());
-        let began = Instant::now();
-        let mut sent = http2::preface();
-        if name == "CONTINUATION" {
-            sent.extend(http2::headers_open(1, &REQUEST));
-        }
-        for number in 0..count {
-            if name == "rapid reset" {
-                let stream = u32::try_from(number).unwrap() * 2 + 1;
-                sent.extend(http2::headers(stream, &REQUEST, true));
-                sent.extend(http2::reset(stream));
-            } else {
-                sent.extend_from_slice(&frame);
-            }
-        }
-        let flood = async {
-            stream.write_all(&sent).await?;
-            let mut rest = [0; 65_536];
-            while stream.read(&mut rest).await? > 0 {}
-            Ok::<_, std::io::Error>(())
+        let (began, bytes) = (Instant::now(), flood.bytes());
+        // Whoever refuses does so before all of it is sent.
+        let write = async {
+            let _ = writer.write_all(&bytes).await;
+            std::future::pending::<()>().await;
         };
-        let ended = timeout(Duration::from_secs(5), flood).await;
-        let (_, most) = scene.memory();
-        let cpu = scene.waypoint_cpu() - before;
-        println!(
-            "{name}: {} bytes, {} after {:?}; {cpu:?} of CPU, {} MiB at most, {} requests arrived",
-            sent.len(),
-            if ended.is_ok() { "closed" } else { "open" },
-            began.elapsed(),
-            most >> 20,
-            endpoint.count() - started,
-        );
-        assert!(most < 64 << 20, "{name}: {most} bytes");
-        assert!(cpu < Duration::from_secs(4), "{name}: {cpu:?}");
-        if ["CONTINUATION", "rapid reset"].contains(&name) {
-            assert!(ended.is_ok(), "{name}: the connection stays open");
+        let read = timeout(Duration::from_secs(5), http2::end_of_stream(&mut reader, 0));
+        let end = tokio::select! {
+            () = write => None,
+            end = read => end.ok(),
+        };
+        let cost = Cost::since(&scene, before);
+        println!("{flood:?}: {} bytes, {end:?} after {:?}, {cost:?}", bytes.len(), began.elapsed());
+        if [Flood::Continuation, Flood::RapidReset].contains(&flood) {
+            assert!(matches!(end, Some(http2::End::Refused(_))), "{flood:?}: {end:?}");
         }
-        assert!(endpoint.count() - started < 2_000, "{name}: too much reaches the endpoint");
-        let began = Instant::now();
-        assert_eq!(http1::ask(&mut other, "/").await.unwrap().status, 200, "{name}");
-        assert!(
-            began.elapsed() < Duration::from_secs(2),
-            "{name}: others wait {:?}",
-            began.elapsed()
-        );
+        if flood == Flood::RapidReset {
+            assert!(matches!(end, Some(http2::End::Refused(Some(http2::CALM) | None))), "{end:?}");
+        }
+        cost.is_small(flood);
+        assert!(endpoint.count() - started < 100, "{flood:?} reaches the endpoint");
+        served_meanwhile(&mut other).await;
     }
+    // As fast as the requests are taken in, and each is left as soon as it is.
+    let mut stream = scene.connect("flooded").await.unwrap();
+    let before = scene.waypoint_cpu();
+    stream.write_all(&http2::preface()).await.unwrap();
+    let (mut left, mut number) = (0, 1);
+    let refused = loop {
+        let lot: Vec<u32> = (0..20).map(|n| number + 2 * n).collect();
+        number += 40;
+        let asked = lot.iter().flat_map(|n| http2::headers(*n, &REQUEST, true));
+        let bytes: Vec<u8> = asked.chain(http2::ping()).collect();
+        let resets: Vec<u8> = lot.iter().flat_map(|n| http2::reset(*n)).collect();
+        let took = async {
+            stream.write_all(&bytes).await?;
+            http2::ponged(&mut stream).await?;
+            stream.write_all(&resets).await
+        };
+        match took.await {
+            Ok(()) => left += lot.len(),
+            Err(error) => break Some(error.to_string()),
+        }
+        if left == 4000 {
+            break None;
+        }
+    };
+    let cost = Cost::since(&scene, before);
+    println!("{left} requests asked and left, {cost:?}, refused: {refused:?}");
+    cost.is_small(Flood::RapidReset);
+    served_meanwhile(&mut other).await;
+}
+
+/// Frames that cost more than they should.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Flood {
+    Continuation,
+    RapidReset,
+    Settings,
+    Ping,
+}
+
+/// What a flood cost the waypoint.
+#[derive(Debug)]
+struct Cost {
+    cpu: Duration,
+    /// Mebibytes, at most so far.
+    memory: u64,
+}
+
+impl Flood {
+    fn bytes(self) -> Vec<u8> {
+        let mut bytes = http2::preface();
+        match self {
+            Self::Continuation => {
+                bytes.extend(http2::headers_open(1, &REQUEST));
+                bytes.extend(http2::continuation(1, 16_000).repeat(4_000));
+            }
+            Self::RapidReset => {
+                for stream in (1..40_000).step_by(2) {
+                    bytes.extend(http2::headers(stream, &REQUEST, true));
+                    bytes.extend(http2::reset(stream));
+                }
+            }
+            Self::Settings => bytes.extend(http2::settings().repeat(50_000)),
+            Self::Ping => bytes.extend(http2::ping().repeat(50_000)),
+        }
+        bytes
+    }
+}
+
+impl Cost {
+    fn since(scene: &Scene, before: Duration) -> Self {
+        Self { cpu: scene.waypoint_cpu() - before, memory: scene.memory().1 >> 20 }
+    }
+
+    fn is_small(&self, flood: Flood) {
+        assert!(self.memory < 64, "{flood:?}: {self:?}");
+        assert!(self.cpu < Duration::from_secs(8), "{flood:?}: {self:?}");
+    }
+}
+
+async fn served_meanwhile(other: &mut TcpStream) {
+    let began = Instant::now();
+    assert_eq!(http1::ask(other, "/").await.unwrap().status, 200);
+    assert!(began.elapsed() < Duration::from_secs(2), "others wait {:?}", began.elapsed());
 }

@@ -1,16 +1,19 @@
 //! HTTP/2 frame by frame, also those that no library would send.
 
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// How a stream ended.
 #[derive(Debug)]
 pub(super) enum End {
     Answered(u16),
     /// RST_STREAM, GOAWAY or the connection's end, by what was read of its code.
-    #[expect(dead_code, reason = "for what a failing test prints")]
     Refused(Option<u32>),
 }
+
+/// The error code of whoever is asked for too much (RFC 9113 7).
+pub(super) const CALM: u32 = 11;
 
 const HEADERS: u8 = 1;
 const RESET: u8 = 3;
@@ -19,6 +22,7 @@ const PING: u8 = 6;
 const GO_AWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -59,25 +63,50 @@ pub(super) fn continuation(stream: u32, size: usize) -> Vec<u8> {
 }
 
 /// Reads until the stream has its answer's head, or is over.
-pub(super) async fn end_of_stream(connection: &mut TcpStream, wanted: u32) -> End {
-    loop {
-        let mut head = [0; 9];
-        if connection.read_exact(&mut head).await.is_err() {
-            return End::Refused(None);
-        }
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff;
-        let mut payload = vec![0; length];
-        if connection.read_exact(&mut payload).await.is_err() {
-            return End::Refused(None);
-        }
-        let code = |at: usize| payload.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
-        match head[3] {
-            HEADERS if stream == wanted => return End::Answered(status(&payload)),
-            RESET if stream == wanted => return End::Refused(code(0)),
-            GO_AWAY => return End::Refused(code(4)),
+pub(super) async fn end_of_stream(connection: &mut (impl AsyncRead + Unpin), wanted: u32) -> End {
+    while let Ok(frame) = Frame::read(connection).await {
+        match frame.kind {
+            HEADERS if frame.stream == wanted => return End::Answered(status(&frame.payload)),
+            RESET if frame.stream == wanted => return End::Refused(frame.code(0)),
+            GO_AWAY => return End::Refused(frame.code(4)),
             _ => {}
         }
+    }
+    End::Refused(None)
+}
+
+/// Reads until a PING is answered: whatever was sent before it has been taken in.
+pub(super) async fn ponged(connection: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+    loop {
+        let frame = Frame::read(connection).await?;
+        match frame.kind {
+            PING if frame.flags & ACK != 0 => return Ok(()),
+            GO_AWAY => return Err(io::Error::other(format!("{:?}", frame.code(4)))),
+            _ => {}
+        }
+    }
+}
+
+struct Frame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+impl Frame {
+    async fn read(connection: &mut (impl AsyncRead + Unpin)) -> io::Result<Self> {
+        let mut head = [0; 9];
+        connection.read_exact(&mut head).await?;
+        let [a, b, c, kind, flags, rest @ ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        connection.read_exact(&mut payload).await?;
+        Ok(Self { kind, flags, stream: u32::from_be_bytes(rest) & 0x7fff_ffff, payload })
+    }
+
+    /// The error code at this place of the payload.
+    fn code(&self, at: usize) -> Option<u32> {
+        self.payload.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use ambit_tests::{DEADLINE, binary, eventually, missing};
@@ -74,60 +75,67 @@ async fn a_connection_of_http1_carries_many_requests() {
         let response = reader.response("GET").await.unwrap();
         assert_eq!(response.text(), format!("GET {path} HTTP/1.1 "));
     }
-    assert_eq!(endpoint.seen.connections.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(endpoint.seen.connections.load(Relaxed), 1);
 }
 
 #[tokio::test]
-async fn the_endpoint_sees_the_client_and_the_waypoint_is_the_peer() {
-    if missing(&["curl"]).is_some() {
+async fn the_waypoint_is_the_endpoints_peer_and_knows_its_own() {
+    if missing(&[]).is_some() {
+        return;
+    }
+    let scene = Scene::shared().await;
+    let endpoint = Endpoint::start(&scene, "far", |_| answer(200, "Connection: close\r\n", ""));
+    scene.offer(Service::http("who", endpoint.port).on(FAR)).await;
+    let mut stream = scene.connect("who").await.unwrap();
+    assert_eq!(http1::ask(&mut stream, "/").await.unwrap().status, 200);
+    assert_eq!(endpoint.seen.peers(), [scene.pod("waypoint").ip()]);
+    // What the endpoint's node says of the tunnel that the waypoint opened.
+    let node = ambit_sandbox::Component::Ztunnel("node-2".to_owned());
+    let line = eventually(|| async {
+        let log = scene.sandbox.component_log(&node).unwrap();
+        let address = format!("dst.hbone_addr={}:{}", scene.pod("far").ip(), endpoint.port);
+        let line = log.lines().rfind(|line| line.contains(&address)).map(str::to_owned);
+        line.ok_or(log)
+    })
+    .await;
+    for told in [
+        "src.identity=\"spiffe://cluster.local/ns/shop/sa/waypoint\"",
+        "dst.identity=\"spiffe://cluster.local/ns/shop/sa/far\"",
+        "dst.service=\"who.shop.svc.cluster.local\"",
+    ] {
+        assert!(line.contains(told), "{told}: {line}");
+    }
+    let labels = [
+        ("reporter", "waypoint"),
+        ("destination_service_name", "who"),
+        ("destination_workload", "far"),
+        ("source_workload", "client"),
+        ("source_principal", "spiffe://cluster.local/ns/shop/sa/client"),
+        ("connection_security_policy", "mutual_tls"),
+        ("response_code", "200"),
+    ];
+    assert_eq!(scene.counted("istio_requests_total", &labels).await, 1);
+}
+
+#[tokio::test]
+async fn connections_with_endpoints_are_used_again() {
+    if missing(&[]).is_some() {
         return;
     }
     let scene = Scene::shared().await;
     let endpoint = Endpoint::start(&scene, "far", |_| status(200));
-    scene.offer(Service::http("who", endpoint.port).on(FAR)).await;
-    let mut stream = scene.connect("who").await.unwrap();
-    assert_eq!(http1::ask(&mut stream, "/").await.unwrap().status, 200);
-    let node = ambit_sandbox::Component::Ztunnel("node-2".to_owned());
-    drop(stream);
-    // What the endpoint's node says of the tunnel that the waypoint opened.
-    let line = eventually(|| async {
-        let log = scene.sandbox.component_log(&node).unwrap();
-        let port = format!("dst.hbone_addr={}:{}", scene.pod("far").ip(), endpoint.port);
-        let line = log.lines().rfind(|line| line.contains(&port)).map(str::to_owned);
-        line.ok_or(log)
-    })
-    .await;
-    assert!(line.contains("src.identity=\"spiffe://cluster.local/ns/shop/sa/waypoint\""), "{line}");
-    println!("{line}\n{:?}", endpoint.seen.peers());
-    println!(
-        "{}",
-        scene
-            .sandbox
-            .get(&node, 15020, "/metrics")
-            .await
-            .unwrap()
-            .1
-            .lines()
-            .filter(|l| l.contains("who.shop"))
-            .collect::<Vec<_>>()
-            .join("\n")
-    );
-    assert_eq!(
-        scene
-            .counted(
-                "istio_requests_total",
-                &[
-                    ("destination_service_name", "who"),
-                    ("source_workload", "client"),
-                    ("source_principal", "spiffe://cluster.local/ns/shop/sa/client"),
-                    ("connection_security_policy", "mutual_tls"),
-                    ("reporter", "waypoint"),
-                    ("response_code", "200"),
-                ]
-            )
-            .await,
-        1
-    );
+    scene.offer(Service::http("again", endpoint.port).on(FAR)).await;
+    for number in 0..20 {
+        let mut stream = scene.connect("again").await.unwrap();
+        assert_eq!(http1::ask(&mut stream, "/").await.unwrap().status, 200);
+        if number == 10 {
+            // What else the pod serves changes nothing.
+            scene.offer(Service::http("again-too", endpoint.port).on(FAR)).await;
+        }
+    }
+    // Each of the two workers has connections of its own.
+    let connections = endpoint.seen.connections.load(Relaxed);
+    assert!(connections <= 2, "{connections} connections");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Mutex;
 
-use super::http1;
+use super::http1::{self, PROBE};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -51,7 +51,15 @@ pub(super) struct Service<'a> {
     target: u16,
     servers: &'a [&'a str],
     protocol: &'a str,
-    rules: Option<&'a str>,
+    rules: Rules<'a>,
+}
+
+/// What an object that is about a service says.
+#[derive(Clone, Copy)]
+enum Rules<'a> {
+    None,
+    HttpRoute(&'a str),
+    VirtualService(&'a str),
 }
 
 // === impl Service ===
@@ -59,7 +67,7 @@ pub(super) struct Service<'a> {
 impl<'a> Service<'a> {
     /// HTTP on `target` of both servers.
     pub(super) fn http(name: &'a str, target: u16) -> Self {
-        Self { name, target, servers: &SERVERS, protocol: "http", rules: None }
+        Self { name, target, servers: &SERVERS, protocol: "http", rules: Rules::None }
     }
 
     /// The same of these servers alone.
@@ -74,7 +82,12 @@ impl<'a> Service<'a> {
 
     /// The rules of its HTTPRoute, in YAML's flow style.
     pub(super) fn rules(self, rules: &'a str) -> Self {
-        Self { rules: Some(rules), ..self }
+        Self { rules: Rules::HttpRoute(rules), ..self }
+    }
+
+    /// The `http` of its VirtualService, in YAML's flow style, without the brackets.
+    pub(super) fn http_rules(self, rules: &'a str) -> Self {
+        Self { rules: Rules::VirtualService(rules), ..self }
     }
 
     fn yaml(&self) -> String {
@@ -87,16 +100,22 @@ impl<'a> Service<'a> {
             "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\n\
              spec: {{selector: {{{server}: 'yes'}}, ports: [{{name: p, port: 80, targetPort: {target}, appProtocol: {protocol}}}]}}\n"
         );
-        if let Some(rules) = rules {
-            // What waits for the route asks for something that only the route answers.
-            yaml.push_str(&format!(
+        // What waits for the rules asks for something that only they answer.
+        match rules {
+            Rules::None => {}
+            Rules::HttpRoute(rules) => yaml.push_str(&format!(
                 "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n\
                  metadata: {{name: {name}, namespace: shop}}\n\
                  spec:\n  parentRefs: [{{group: '', kind: Service, name: {name}}}]\n  rules:\n  \
-                 - {{matches: [{{path: {{type: Exact, value: {}}}}}], \
-                 filters: [{{type: RequestRedirect, requestRedirect: {{path: {{type: ReplaceFullPath, replaceFullPath: /there}}}}}}]}}\n{rules}",
-                http1::PROBE
-            ));
+                 - {{matches: [{{path: {{type: Exact, value: {PROBE}}}}}], \
+                 filters: [{{type: RequestRedirect, requestRedirect: {{path: {{type: ReplaceFullPath, replaceFullPath: /there}}}}}}]}}\n{rules}"
+            )),
+            Rules::VirtualService(rules) => yaml.push_str(&format!(
+                "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\n\
+                 metadata: {{name: {name}, namespace: shop}}\n\
+                 spec: {{hosts: [{name}], http: [\
+                 {{match: [{{uri: {{exact: {PROBE}}}}}], redirect: {{uri: /there, redirectCode: 302}}}}, {rules}]}}\n"
+            )),
         }
         yaml
     }
@@ -178,10 +197,10 @@ impl Scene {
     pub(super) async fn offer(&self, service: Service<'_>) {
         self.apply(&service.yaml()).await;
         eventually(|| self.knows(service)).await;
-        if service.rules.is_some() {
+        if !matches!(service.rules, Rules::None) {
             eventually(|| async {
                 let mut stream = self.connect(service.name).await.map_err(|e| e.to_string())?;
-                let asked = http1::ask(&mut stream, http1::PROBE).await;
+                let asked = http1::ask(&mut stream, PROBE).await;
                 match asked.map_err(|e| e.to_string())?.status {
                     302 => Ok(()),
                     status => Err(format!("{status} instead of the route's own answer")),
@@ -191,19 +210,40 @@ impl Scene {
         }
     }
 
+    /// Applies the `trafficPolicy` of a service's DestinationRule, in YAML's flow style, and waits until the
+    /// waypoint tells of it.
+    pub(super) async fn treat(&self, service: &str, policy: &str, told: impl Fn(&Value) -> bool) {
+        self.apply(&format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n\
+             metadata: {{name: {service}, namespace: shop}}\n\
+             spec: {{host: {service}, trafficPolicy: {policy}}}\n"
+        ))
+        .await;
+        eventually(|| async {
+            let found = self.destination(service).await;
+            if told(&found) { Ok(()) } else { Err(format!("{found:#}")) }
+        })
+        .await;
+    }
+
+    /// What the waypoint says of a service's port.
+    async fn destination(&self, service: &str) -> Value {
+        let named = format!("shop/{service}.shop.svc.cluster.local");
+        let mut dump = self.config_dump().await;
+        let destinations = dump["destinations"].as_array_mut().map(std::mem::take);
+        let mut found = destinations.into_iter().flatten().filter(|d| d["service"] == *named);
+        found.next().unwrap_or_default()
+    }
+
     pub(super) async fn apply(&self, yaml: &str) {
         self.sandbox.apply(yaml).await.unwrap_or_else(|error| panic!("{error}\n{yaml}"));
     }
 
     /// Whether the waypoint has the service with its endpoints, and the client's node sends it there.
     async fn knows(&self, service: Service<'_>) -> Result<(), String> {
-        let dump = self.config_dump().await;
-        let named = format!("shop/{}.shop.svc.cluster.local", service.name);
-        let destinations = dump["destinations"].as_array().cloned().unwrap_or_default();
-        let found = destinations.iter().find(|d| d["service"] == named.as_str());
-        let endpoints = found.and_then(|d| d["endpoints"].as_array()).map_or(0, Vec::len);
-        if endpoints != service.servers.len() {
-            return Err(format!("{named} has {endpoints} endpoints: {dump:#}"));
+        let found = self.destination(service.name).await;
+        if found["endpoints"].as_array().map_or(0, Vec::len) != service.servers.len() {
+            return Err(format!("{}: {found:#}", service.name));
         }
         let node = ambit_sandbox::Component::Ztunnel("node-1".to_owned());
         let tunnel = self.sandbox.get(&node, 15000, "/config_dump").await;

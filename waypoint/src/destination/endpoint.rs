@@ -74,6 +74,16 @@ impl Endpoint {
         }
     }
 
+    /// Whether this is an endpoint of `workload` as it is now. Which other services it belongs to and which policies guard
+    /// it is no affair of those who send to it, and must not make them forget what they know of it.
+    pub(super) fn is_of(&self, workload: &Arc<Workload>, dial: &Dial) -> bool {
+        let same = || {
+            let Workload { services, authorization_policies, .. } = (*self.workload).clone();
+            Workload { services, authorization_policies, ..(**workload).clone() } == *self.workload
+        };
+        self.dial == *dial && (Arc::ptr_eq(&self.workload, workload) || same())
+    }
+
     /// Counts a request for as long as the value lives.
     pub(crate) fn enter(self: &Arc<Self>) -> Active {
         self.active.fetch_add(1, Relaxed);

@@ -63,7 +63,7 @@ impl Endpoints {
         place: &Place,
     ) -> Arc<Endpoint> {
         let dial = at(&workload, SocketAddr::new(ip, port));
-        match self.iter().next().filter(|e| e.workload == workload && e.dial == dial) {
+        match self.iter().next().filter(|e| e.is_of(&workload, &dial)) {
             Some(known) => known.clone(),
             None => Arc::new(Endpoint::new(workload, dial, place.workers, Instant::now())),
         }
@@ -110,7 +110,7 @@ impl Endpoints {
             };
             let Some(dial) = dial else { continue };
             let endpoint = match known.get(&workload.uid) {
-                Some(known) if known.workload == workload && known.dial == dial => (*known).clone(),
+                Some(known) if known.is_of(&workload, &dial) => (*known).clone(),
                 _ => Arc::new(Endpoint::new(workload, dial, place.workers, now)),
             };
             match tiers.iter_mut().find(|tier| tier.rank == rank) {
