@@ -13,6 +13,7 @@ mod response;
 mod retry;
 mod sticky;
 mod upgrade;
+mod version;
 
 use std::convert::Infallible;
 use std::sync::Arc;
