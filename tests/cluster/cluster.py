@@ -54,10 +54,8 @@ def up(layout, options):
 
 
 def build():
-    """Builds what is missing, while others that want the same wait; returns the images that are new."""
-    BUILT.mkdir(parents=True, exist_ok=True)
-    with open(BUILT / "lock", "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """Builds what is missing; returns the images that are new."""
+    with building():
         programs.build()
         return node_images.build()
 
@@ -151,9 +149,7 @@ def refresh(layout, _options):
 
 def helm(_layout, _options):
     """Builds Helm if it is missing, and prints its path."""
-    BUILT.mkdir(parents=True, exist_ok=True)
-    with open(BUILT / "lock", "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with building():
         print(programs.build_helm())
 
 
@@ -173,6 +169,15 @@ def enter(layout, options):
     """Becomes a program inside of a node."""
     command = machine.inside(layout, options.machine, *(options.command or ["bash"]))
     os.execvp(command[0], command)
+
+
+@contextmanager
+def building():
+    """One builds at a time; others that want the same wait."""
+    BUILT.mkdir(parents=True, exist_ok=True)
+    with open(BUILT / "lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

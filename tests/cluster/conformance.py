@@ -80,11 +80,11 @@ def run(groups, flags):
 
 def prepare(layout):
     """Images on the nodes, the custom resources, and what a user of this cluster would say about Gateways."""
-    cluster.build()
-    programs.build(*programs.CONFORMANCE)
-    suite = programs.module_directory(f"{programs.GATEWAY}/conformance", MODULE)
-    resources = programs.module_directory(programs.GATEWAY, MODULE) / "config/crd/experimental"
-    wanted = node_images.build_conformance(images_of(suite))
+    with cluster.building():
+        programs.build(*programs.CONFORMANCE)
+        suite = programs.module_directory(f"{programs.GATEWAY}/conformance", MODULE)
+        resources = programs.module_directory(programs.GATEWAY, MODULE) / "config/crd/experimental"
+        wanted = node_images.build_conformance(images_of(suite))
     present = layout.state / "conformance.images"
     stamps = "".join(f"{archive} {archive.stat().st_mtime_ns}\n" for archive in wanted)
     if not present.exists() or present.read_text() != stamps:
