@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BIN := target/release
 
-.PHONY: help demo build test check tests docs deny bench-quick bench-control images cluster cluster-down test-cluster
+.PHONY: help demo build test check tests docs deny bench-quick bench-control images cluster cluster-down test-cluster conformance
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -71,3 +71,8 @@ cluster-down: ## remove that cluster without a trace
 # TEST chooses among them by a part of the name.
 test-cluster: ## the tests on a real cluster, which is started for them and removed afterwards
 	@tests/cluster/test.sh $(TEST)
+
+# CONFORMANCE_OPTIONS are for the suite, for example -run-test=MeshTrafficSplit; `mesh` or `gateway` among them runs that half alone.
+conformance: ## the conformance suite of the Gateway API on a real cluster, with reports in tests/cluster/conformance
+	@$(MAKE) --no-print-directory cluster
+	@status=0; tests/cluster/conformance.py $(CONFORMANCE_OPTIONS) || status=$$?; tests/cluster/cluster.py down; exit $$status

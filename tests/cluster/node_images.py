@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import stamp
 from layout import BUILT, ROOT
+from shell import run
 
 sys.path.insert(0, str(ROOT / "packaging"))
 import parts  # noqa: E402
@@ -31,6 +33,40 @@ def build():
         *(write_component(name, binaries) for name in parts.COMPONENTS),
     ]
     return [archive for archive in written if archive]
+
+
+def build_conformance(references):
+    """The same for the images that the manifests of the conformance suite name."""
+    server, client = BUILT / "mesh-server", BUILT / "mesh-client"
+    echo, coredns = BUILT / "echo-basic", BUILT / "coredns"
+    makers = {
+        "echo-basic": ([echo], lambda: single(echo, "/echo-basic")),
+        "echo-advanced": ([server, client], lambda: echo_advanced(server, client)),
+        "coredns": ([coredns], lambda: single(coredns, "/coredns")),
+    }
+    archives = []
+    for reference in sorted(references):
+        kind = reference.rsplit("/", 1)[-1].split(":")[0]
+        if kind not in makers:
+            sys.exit(f"error: the conformance suite wants the image {reference}, which nothing here makes")
+        name = f"conformance/{reference.rsplit('/', 1)[-1].replace(':', '-')}"
+        write(name, reference, *makers[kind])
+        archives.append(IMAGES / f"{name}.tar")
+    return archives
+
+
+def echo_advanced(server, client):
+    """The server of the mesh tests, with the client that they run in its pods."""
+    image = Image()
+    image.program(server, "/usr/local/bin/server")
+    image.program(client, "/usr/local/bin/client")
+    with tempfile.TemporaryDirectory() as directory:
+        key, certificate = Path(directory, "key"), Path(directory, "crt")
+        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650",
+            "-subj", "/CN=echo", "-addext", "subjectAltName=DNS:echo", "-keyout", key, "-out", certificate)
+        image.file("cert.key", key)
+        image.file("cert.crt", certificate)
+    return image, {"Entrypoint": ["/usr/local/bin/server"], "User": "1338:1338"}
 
 
 def write(name, reference, inputs, make):

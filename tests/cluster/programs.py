@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import stamp
 from layout import BUILT, HERE
+from shell import run
 
 # Also in kubebox/go.mod. Clients read it from what nodes report.
 KUBERNETES = "1.35.0"
@@ -18,34 +20,59 @@ MAJOR, MINOR, _ = KUBERNETES.split(".")
 KUBEBOX_FLAGS = f"-X {VERSION}.gitVersion=v{KUBERNETES} -X {VERSION}.gitMajor={MAJOR} -X {VERSION}.gitMinor={MINOR}"
 LEAST_GO = (1, 25)
 
-# Their linker flags, and what to tell those who wait.
-PROGRAMS = {
-    "coredns": ("", "two minutes on two cores, once"),
-    "netpol": ("", "a minute on two cores, once"),
-    "kubebox": (KUBEBOX_FLAGS, "six minutes on two cores, once"),
+
+@dataclass(frozen=True)
+class Program:
+    """One program: the directory of its module here, what to tell those who wait, and what Go is asked for."""
+
+    module: str
+    duration: str
+    package: str = "."
+    flags: str = ""
+    command: tuple = ("build",)
+
+    def settings(self):
+        """What it depends on beside the files of its module."""
+        return (self.flags,) if self.package == "." else (self.flags, self.package)
+
+
+# What every cluster is made of.
+CLUSTER = {
+    "coredns": Program("coredns", "two minutes on two cores, once"),
+    "netpol": Program("netpol", "a minute on two cores, once"),
+    "kubebox": Program("kubebox", "six minutes on two cores, once", flags=KUBEBOX_FLAGS),
 }
+# The conformance suite of the Gateway API, and the servers and the client that its manifests name.
+GATEWAY = "sigs.k8s.io/gateway-api"
+ECHO = "istio.io/istio/pkg/test/echo/cmd"
+CONFORMANCE = {
+    "gateway-suite": Program("conformance", "a minute on two cores, once", command=("test", "-c")),
+    "echo-basic": Program("conformance", "seconds", f"{GATEWAY}/conformance/echo-basic"),
+    "mesh-server": Program("conformance/echo", "two minutes on two cores, once", f"{ECHO}/server"),
+    "mesh-client": Program("conformance/echo", "seconds", f"{ECHO}/client"),
+}
+PROGRAMS = CLUSTER | CONFORMANCE
 
 # Only the tests of the manifests need it, so it is built for those: `cluster.py helm`.
 HELM = "helm.sh/helm/v3/cmd/helm@v3.18.6"
-
 
 # Where they are kept for other checkouts, under names that change with what they are made of.
 KEPT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ambit"
 
 
 def build(*names):
-    """Builds what is missing or out of date, of these programs or of all."""
+    """Builds what is missing or out of date, of these programs or of those that every cluster has."""
     BUILT.mkdir(parents=True, exist_ok=True)
-    for name in names or PROGRAMS:
-        flags, duration = PROGRAMS[name]
-        output, module = BUILT / name, HERE / name
+    for name in names or CLUSTER:
+        program = PROGRAMS[name]
+        output, module = BUILT / name, HERE / program.module
         sources = [file for file in module.iterdir() if file.suffix in (".go", ".mod", ".sum")]
-        key = stamp.of_contents(sources, flags)
+        key = stamp.of_contents(sources, *program.settings())
         if stamp.fresh(output, key):
             continue
         kept = KEPT / f"{name}-{key[:16]}"
         if not kept.exists():
-            compile_module(module, output, flags, duration)
+            compile_module(program, output)
             keep(output, kept)
         shutil.copy2(kept, f"{output}.new")
         os.rename(f"{output}.new", output)
@@ -74,11 +101,21 @@ def build_helm():
     return output
 
 
-def compile_module(module, output, flags, duration):
-    """Builds a module of ours."""
-    command = ["go", "build", "-trimpath", "-ldflags", f"-s -w {flags}".strip(), "-o", f"{output}.new", "."]
-    run_go(command, output, module, duration)
+def compile_module(program, output):
+    """Builds a program of a module here."""
+    flags = ["-trimpath", "-ldflags", f"-s -w {program.flags}".strip(), "-o", f"{output}.new"]
+    run_go(["go", *program.command, *flags, program.package], output, HERE / program.module, program.duration)
     os.rename(f"{output}.new", output)
+
+
+def module_directory(module, directory):
+    """Where Go keeps the source of a module that the module in `directory` requires."""
+    check_go()
+    listed = run("go", "-C", directory, "list", "-m", "-f", "{{.Dir}}", module).strip()
+    if not listed:
+        run("go", "-C", directory, "mod", "download", module)
+        listed = run("go", "-C", directory, "list", "-m", "-f", "{{.Dir}}", module).strip()
+    return Path(listed)
 
 
 def run_go(command, output, directory, duration, **variables):

@@ -4,6 +4,7 @@
 //! away from everybody run [`alone`].
 
 mod checks;
+mod conformance;
 mod enrolment;
 mod faults;
 mod kubectl;

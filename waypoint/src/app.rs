@@ -22,6 +22,7 @@ use crate::destination::{Destinations, Place};
 use crate::labels::KnownLabels;
 use crate::metrics::Metrics;
 use crate::rules::Book;
+use crate::spans::Spans;
 use crate::{downstream, endpoints, feed, front};
 
 /// How often idle connections are closed and metric series that nobody uses are dropped.
@@ -119,6 +120,7 @@ fn context(
         },
         identities,
         metrics,
+        spans: Spans::start(&config.tracing, registry),
         workers: workers.handles(),
         config,
     });

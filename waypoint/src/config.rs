@@ -7,6 +7,7 @@ use ambit_bootstrap::{
     Certificates, ConfigError, ControlPlane, Env, Node, Ports, drain_deadline, worker_count,
 };
 use ambit_model::{Identity, Str};
+use tonic::transport::Endpoint;
 
 /// The waypoint's configuration. `docs/waypoint.md` lists the variables.
 #[derive(Clone, Debug)]
@@ -33,6 +34,19 @@ pub struct Config {
     pub ports: Ports,
     /// Limits against what peers may do.
     pub limits: Limits,
+    /// Where spans go.
+    pub tracing: Tracing,
+}
+
+/// Where spans go.
+#[derive(Clone, Debug, Default)]
+pub struct Tracing {
+    /// A collector that speaks OTLP over gRPC (`OTEL_EXPORTER_OTLP_ENDPOINT`).
+    pub collector: Option<Endpoint>,
+    /// The name of this process (`OTEL_SERVICE_NAME`).
+    pub service: String,
+    /// The share of traces that begin here which is sampled (`OTEL_TRACES_SAMPLER_ARG`).
+    pub ratio: f64,
 }
 
 /// What a peer may cost.
@@ -111,6 +125,7 @@ fn read(mut env: Env) -> Result<Config, ConfigError> {
         env.mistake("XDS_ADDRESS", "", "the controller's address");
     }
     let limits = Limits::default();
+    let tracing = tracing(&mut env, &gateway, &node.pod_namespace);
     let config = Config {
         certificates: Certificates::from_env(&mut env),
         gateway: gateway.into(),
@@ -120,6 +135,7 @@ fn read(mut env: Env) -> Result<Config, ConfigError> {
         workers: worker_count(&mut env, "WAYPOINT"),
         drain_deadline: drain_deadline(&mut env),
         ports: Ports::from_env(&mut env),
+        tracing,
         limits: Limits {
             detection: env.duration("PROTOCOL_DETECTION_TIMEOUT", limits.detection),
             ..limits
@@ -134,6 +150,29 @@ fn read(mut env: Env) -> Result<Config, ConfigError> {
         node,
     };
     env.checked(config)
+}
+
+fn tracing(env: &mut Env, gateway: &str, namespace: &str) -> Tracing {
+    const COLLECTOR: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    const RATIO: &str = "OTEL_TRACES_SAMPLER_ARG";
+    let text = env.text(COLLECTOR).filter(|text| !text.is_empty());
+    let collector = text.and_then(|text| match text.parse::<Endpoint>() {
+        Ok(endpoint) if endpoint.uri().scheme_str() == Some("http") => Some(endpoint),
+        _ => {
+            env.mistake(
+                COLLECTOR,
+                &text,
+                "http://host:port of a collector that takes OTLP over gRPC",
+            );
+            None
+        }
+    });
+    let ratio: f64 = env.parse(RATIO, 0.01);
+    if !(0.0..=1.0).contains(&ratio) {
+        env.mistake(RATIO, &ratio.to_string(), "a number from 0 to 1");
+    }
+    let service = env.text("OTEL_SERVICE_NAME").unwrap_or_else(|| format!("{gateway}.{namespace}"));
+    Tracing { collector, service, ratio: ratio.clamp(0.0, 1.0) }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use crate::context::Local;
 use crate::rules::Caller;
+use crate::series::KnownSeries;
 use crate::target::Target;
 use crate::upstream;
 
@@ -30,6 +31,8 @@ pub(crate) struct Connection {
     /// On whose behalf its requests are sent on.
     pub source: upstream::Source,
     pub scheme: &'static str,
+    /// The metric series that its requests were counted in.
+    pub series: KnownSeries,
 }
 
 /// What is known of a client before its connection is looked at.
@@ -74,6 +77,7 @@ impl Connection {
             caller,
             labels,
             source,
+            series: KnownSeries::default(),
         }
     }
 }

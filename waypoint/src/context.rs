@@ -12,6 +12,7 @@ use crate::destination::Destinations;
 use crate::labels::KnownLabels;
 use crate::metrics::Metrics;
 use crate::rules;
+use crate::spans::Spans;
 
 /// Shared by all connections of the process.
 pub(crate) struct Context {
@@ -27,6 +28,7 @@ pub(crate) struct Context {
     pub identities: Identities,
     pub security: Security,
     pub metrics: Metrics,
+    pub spans: Spans,
     pub workers: Vec<Worker>,
 }
 

@@ -8,19 +8,17 @@ use std::time::Duration;
 use ambit_bootstrap::accept;
 use ambit_lifecycle::Drain;
 use ambit_net::{ListenOptions, Transparent, listen};
-use ambit_proto::ambit::ListenerProtocol;
 use ambit_tls::BufferedIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::rustls::server::Acceptor;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::{Client, Connection};
 use crate::context::{Context, Local};
 use crate::io::{Io, Transport};
-use crate::serve;
 use crate::target::Target;
+use crate::{serve, sni};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -128,22 +126,24 @@ async fn connection(local: Arc<Local>, drain: Drain, port: u16, tcp: TcpStream, 
     }
 }
 
-/// The stream that is spoken on, and the name that TLS was opened for; empty where the client named none.
-async fn open(local: &Local, port: u16, tcp: TcpStream) -> Result<(Io, Option<Box<str>>), Refused> {
+/// The stream that is spoken on and, if TLS has ended here, the name that it was opened for; empty where the client
+/// named none.
+async fn open(
+    local: &Local,
+    port: u16,
+    mut tcp: TcpStream,
+) -> Result<(Io, Option<Box<str>>), Refused> {
     let front = local.context.rules.load().fronts.get(&port).cloned();
     let Some(front) = front else { return Err(Refused::NoListener(port, "".into())) };
-    match front.protocol {
-        ListenerProtocol::Https | ListenerProtocol::TlsTerminated => {}
-        _ => return Ok((tcp.into(), None)),
+    if !front.is_tls() {
+        return Ok((tcp.into(), None));
     }
-    let start = LazyConfigAcceptor::new(Acceptor::default(), BufferedIo::new(tcp)).await?;
-    let name = start.client_hello().server_name().map(str::to_ascii_lowercase);
-    let named: Box<str> = name.clone().unwrap_or_default().into();
-    let Some(config) = front.tls(name.as_deref()) else {
-        return Err(Refused::NoListener(port, named));
-    };
-    let tls = start.into_stream(config).await?;
-    Ok((Io::new(Transport::Server(Box::new(tls))), Some(named)))
+    let (name, read) = sni::read(&mut tcp).await?;
+    let name = name.unwrap_or_default();
+    let Some(listener) = front.listener(&name) else { return Err(Refused::NoListener(port, name)) };
+    let Some(config) = listener.tls.clone() else { return Ok((Io::from(tcp).unread(read), None)) };
+    let tls = TlsAcceptor::from(config).accept(BufferedIo::with_unread(tcp, &read)).await?;
+    Ok((Io::new(Transport::Server(Box::new(tls))), Some(name)))
 }
 
 // === impl Refused ===

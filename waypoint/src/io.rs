@@ -43,8 +43,13 @@ impl Io {
 
     /// The stream with `bytes`, which were read of it, put back in front.
     pub(crate) fn unread(self, bytes: Bytes) -> Self {
-        debug_assert!(self.unread.is_empty(), "what was put back has been read first");
-        Self { unread: bytes, ..self }
+        let unread = match (bytes.is_empty(), self.unread.is_empty()) {
+            (true, _) => self.unread,
+            (_, true) => bytes,
+            // What was put back before has been read in part.
+            _ => [bytes, self.unread].concat().into(),
+        };
+        Self { unread, ..self }
     }
 
     /// The stream, which counts in `reads` how often something was read.
@@ -150,5 +155,28 @@ impl AsyncWrite for Io {
             Transport::Server(io) => Pin::new(io).poll_shutdown(cx),
             Transport::Client(io) => Pin::new(io).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_put_back_is_read_again_in_order() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connect = TcpStream::connect(listener.local_addr().unwrap());
+        let (near, far) = tokio::join!(connect, listener.accept());
+        drop(far.unwrap());
+        let mut io = Io::from(near.unwrap()).unread(Bytes::from_static(b"abcdef"));
+        let mut first = [0; 2];
+        io.read_exact(&mut first).await.unwrap();
+        let mut io = io.unread(first.to_vec().into()).unread(Bytes::new());
+        let mut all = String::new();
+        io.read_to_string(&mut all).await.unwrap();
+        assert_eq!(all, "abcdef");
     }
 }

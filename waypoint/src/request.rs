@@ -13,6 +13,7 @@ mod response;
 mod retry;
 mod sticky;
 mod upgrade;
+mod version;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -55,7 +56,7 @@ async fn phases(
     if let Target::Front { .. } = &exchange.connection.target {
         head.forwarded_for(exchange.connection.peer.ip());
     }
-    exchange.asked(&head);
+    exchange.asked(&mut head);
     let connection = exchange.connection.clone();
     authorize::authorize(&connection, &head)?;
     let found = route(&connection, &head)?;

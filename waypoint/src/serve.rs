@@ -57,13 +57,15 @@ fn declared(connection: &Connection) -> Declared {
     let rules = connection.local.context.rules.load();
     let (service, port) = match &connection.target {
         Target::Service { service, port } => (service, port),
-        Target::Front { port, .. } => {
-            return rules.fronts.get(port).map_or(Declared::Detect, |front| match front.protocol {
-                ListenerProtocol::PlainTcp | ListenerProtocol::TlsTerminated => Declared::Tcp,
-                ListenerProtocol::TlsPassthrough => Declared::Tls,
+        Target::Front { port, name } => {
+            let spoken = rules.fronts.get(port).and_then(|front| front.spoken(name.as_deref()));
+            return match spoken {
+                Some(ListenerProtocol::PlainTcp | ListenerProtocol::TlsTerminated) => Declared::Tcp,
+                Some(ListenerProtocol::TlsPassthrough) => Declared::Tls,
                 // Either version, but nothing else.
-                ListenerProtocol::PlainHttp | ListenerProtocol::Https => Declared::Http2,
-            });
+                Some(ListenerProtocol::PlainHttp | ListenerProtocol::Https) => Declared::Http2,
+                None => Declared::Detect,
+            };
         }
         Target::Workload { .. } => return Declared::Detect,
     };

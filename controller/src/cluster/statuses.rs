@@ -151,7 +151,7 @@ impl StatusWriter {
                 }
                 Some(failure) => {
                     if desk.failed(key, &failure, self.pace) {
-                        self.statuses.0.ledger.lock().give_up(key);
+                        self.statuses.0.ledger.lock().give_up(key, &write);
                     }
                     return;
                 }

@@ -1,5 +1,7 @@
 //! What is to be said in an object's status. (protocol.md 10.3.)
 
+use ambit_model::GATEWAY_CLASSES;
+
 use super::targets::{Ancestor, ancestor};
 use super::waypoints::{self, Bound, Traffic};
 use super::{Index, Output, World, routes};
@@ -53,7 +55,9 @@ impl Index {
             Some(Object::ServiceEntry(entry)) => missing(entry, &bound),
             _ => None,
         };
-        [accepted(&problems, in_force), waypoint(&bound), missing].into_iter().flatten().collect()
+        let class = object.and_then(class);
+        let all = [class, accepted(&problems, in_force), waypoint(&bound), missing];
+        all.into_iter().flatten().collect()
     }
 }
 
@@ -69,6 +73,20 @@ fn condition(
 fn joined<'a>(problems: impl IntoIterator<Item = &'a Problem>) -> String {
     let lines: Vec<String> = problems.into_iter().map(ToString::to_string).collect();
     lines.join("; ")
+}
+
+/// Whether Gateways of a class are deployed, where the class names a controller that is this one.
+fn class(object: &Object) -> Option<Condition> {
+    let Object::GatewayClass(class) = object else { return None };
+    let known = GATEWAY_CLASSES.iter().find(|known| *known.controller == *class.controller)?;
+    let (status, reason, message) = if *class.meta.name == *known.name {
+        (true, "Accepted", "Handled by Ambit's controller".to_owned())
+    } else {
+        let message =
+            format!("{} deploys Gateways of class {} alone", class.controller, known.name);
+        (false, "Unsupported", message)
+    };
+    Some(condition(ConditionType::Accepted, status, reason, message))
 }
 
 /// Objects that nothing is wrong with say nothing.

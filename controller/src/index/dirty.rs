@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use ambit_model::Str;
 
+use super::inputs::named_pods;
 use super::{World, targets, waypoints};
 use crate::watch::kinds::AuthorizationPolicy;
 use crate::watch::{Key, Kind, Meta, Object, Selector};
@@ -22,7 +23,8 @@ const BOUND: [Kind; 4] = [Kind::Pod, Kind::WorkloadEntry, Kind::ServiceEntry, Ki
 pub(super) fn dirty(world: World<'_>, key: &Key, states: [Option<&Object>; 2]) -> BTreeSet<Key> {
     let mut keys = BTreeSet::from([key.clone()]);
     match key.kind {
-        Kind::EndpointSlice | Kind::WorkloadEntry => {}
+        Kind::EndpointSlice => keys.extend(states.into_iter().flatten().flat_map(named_pods)),
+        Kind::WorkloadEntry => {}
         Kind::Pod => keys.extend(states.iter().flatten().filter_map(|pod| gateway_of(pod.meta()))),
         Kind::Namespace if key.name == world.settings.root_namespace => {
             Kind::ALL.iter().for_each(|kind| everywhere(world, *kind, |_| true, &mut keys));
@@ -36,7 +38,11 @@ pub(super) fn dirty(world: World<'_>, key: &Key, states: [Option<&Object>; 2]) -
             states.iter().flatten().for_each(|service| endpoints(world, service, &mut keys));
             let label = "kubernetes.io/service-name";
             let of_service = |meta: &Meta| meta.label(label) == Some(&key.name);
-            within(world, Kind::EndpointSlice, &key.namespace, of_service, &mut keys);
+            let slices = world.inputs.in_namespace(Kind::EndpointSlice, &key.namespace);
+            for slice in slices.filter(|slice| of_service(slice.meta())) {
+                keys.insert(slice.key());
+                keys.extend(named_pods(slice));
+            }
             policies_for(world, key, &mut keys);
             // One of them may be what a Gateway is reached by.
             within(world, Kind::Gateway, &key.namespace, |_| true, &mut keys);

@@ -33,6 +33,8 @@ pub(crate) struct Inputs {
     parents: Links<Key>,
     /// What routes send traffic to.
     backends: Links<BackendRef>,
+    /// The pods that EndpointSlices name.
+    pods: Links<Key>,
     /// What is said about hosts.
     pub(crate) hosts: Hosts,
     allocated: BTreeMap<Host, u16>,
@@ -178,6 +180,10 @@ impl Inputs {
     }
 
     fn link(&mut self, key: &Key, object: Option<&Object>) {
+        if key.kind == Kind::EndpointSlice {
+            self.pods.set(key, object.map(named_pods).unwrap_or_default());
+            return;
+        }
         let (mut parents, mut backends) = (Vec::new(), Vec::new());
         match object {
             Some(Object::Route(route)) => {
@@ -216,6 +222,13 @@ impl Inputs {
 /// Whether the pod has addresses of its own.
 pub(crate) fn is_addressable(pod: &Pod) -> bool {
     !pod.ips.is_empty() && matches!(pod.phase, Phase::Pending | Phase::Running)
+}
+
+/// The pods that an EndpointSlice names.
+pub(crate) fn named_pods(object: &Object) -> Vec<Key> {
+    let Object::EndpointSlice(slice) = object else { return Vec::new() };
+    let key = |name: &Str| Key::new(Kind::Pod, slice.meta.namespace.clone(), name.clone());
+    slice.pods.iter().map(key).collect()
 }
 
 /// Whether the entry gets addresses because it has none.

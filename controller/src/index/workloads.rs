@@ -22,7 +22,7 @@ use crate::watch::kinds::{
 };
 use crate::watch::{Key, Kind, Meta, Problem};
 
-use memberships::memberships;
+use memberships::{memberships, slice_ports};
 
 /// The workload of a pod that has an address and has not ended.
 pub(super) fn pod(world: World<'_>, pod: &Pod) -> Output {
@@ -49,7 +49,7 @@ pub(super) fn pod(world: World<'_>, pod: &Pod) -> Output {
         locality: world.inputs.locality(&pod.node),
         application_tunnel: tunnel::application_tunnel(world, &pod.meta, &mut output.problems),
         status: if healthy { HealthStatus::Healthy } else { HealthStatus::Unhealthy },
-        services: memberships(world, &pod.meta, &named, &BTreeMap::new()),
+        services: memberships(world, (Kind::Pod, &pod.meta), &named, &BTreeMap::new()),
         ..base(world, uid, &pod.meta)
     };
     // A gateway's own pods are not sent through it.
@@ -70,7 +70,7 @@ pub(super) fn workload_entry(world: World<'_>, entry: &WorkloadEntry) -> Output 
     let ports = &entry.workload.ports;
     let named = |name: &str| ports.get(name).copied();
     let mut workload = Workload {
-        services: memberships(world, &entry.meta, &named, ports),
+        services: memberships(world, (Kind::WorkloadEntry, &entry.meta), &named, ports),
         ..outside(base(world, uid, &entry.meta), &entry.workload)
     };
     set_waypoint(world, &entry.meta, &mut workload, &mut output);
@@ -134,17 +134,7 @@ pub(super) fn service_entry(world: World<'_>, entry: &ServiceEntry) -> Output {
 /// The endpoints of an EndpointSlice that are no pods. They cannot be found by their address, only as endpoints.
 pub(super) fn endpoint_slice(world: World<'_>, slice: &EndpointSlice) -> Output {
     let mut output = Output::default();
-    let Some(service) = world.inputs.service(&slice.meta.namespace, &slice.service) else {
-        return output;
-    };
-    if service.external_name {
-        return output;
-    }
-    let behind = |name: &Str| slice.ports.iter().find(|p| p.name == *name).map(|p| p.port);
-    let ports: PortMap =
-        service.ports.iter().filter_map(|p| Some((p.port, behind(&p.name)?))).collect();
-    let host =
-        NamespacedHostname::new(slice.meta.namespace.clone(), world.inputs.hostname(&service.meta));
+    let Some((host, ports)) = slice_ports(world, slice) else { return output };
     for SliceEndpoint { ip, node, ready } in &slice.endpoints {
         let kind = "discovery.k8s.io/EndpointSlice";
         let (namespace, name) = (&slice.meta.namespace, &slice.meta.name);

@@ -127,6 +127,7 @@ impl Kind {
         match self {
             Self::AuthorizationPolicy
             | Self::Gateway
+            | Self::GatewayClass
             | Self::GrpcRoute
             | Self::HttpRoute
             | Self::PeerAuthentication
@@ -138,7 +139,6 @@ impl Kind {
             | Self::VirtualService
             | Self::WorkloadEntry => true,
             Self::EndpointSlice
-            | Self::GatewayClass
             | Self::Namespace
             | Self::Node
             | Self::Pod

@@ -44,6 +44,12 @@ impl<S> BufferedIo<S> {
         Self { inner, held: None }
     }
 
+    /// Wraps `inner`, of which `read` has been read already.
+    pub fn with_unread(inner: S, read: &[u8]) -> Self {
+        let held = Held { block: read.into(), start: 0, end: read.len() };
+        Self { inner, held: (!read.is_empty()).then_some(held) }
+    }
+
     /// The wrapped stream.
     pub fn get_ref(&self) -> &S {
         &self.inner
@@ -144,7 +150,7 @@ fn release(held: Option<Held>) {
     // While the thread ends there is no place to keep it, and it is simply freed.
     let _ = SPARES.try_with(|spares| {
         let mut spares = spares.borrow_mut();
-        if spares.len() < SPARE {
+        if spares.len() < SPARE && held.block.len() == BLOCK {
             spares.push(held.block);
         }
     });

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 pub(crate) struct BudgetSettings {
     /// Retries earned by a request, in hundredths.
     pub percent: u32,
-    /// Retries that each interval allows in any case.
+    /// Retries that each interval allows in any case, for where few requests come.
     pub min: u32,
     /// How long what was earned counts.
     pub interval: Duration,
@@ -35,7 +35,8 @@ struct State {
 
 impl Default for BudgetSettings {
     fn default() -> Self {
-        Self { percent: 20, min: 10, interval: Duration::from_secs(10) }
+        // A fifth of the requests, and ten a second (Gateway API, GEP-3388).
+        Self { percent: 20, min: 100, interval: Duration::from_secs(10) }
     }
 }
 
@@ -92,7 +93,7 @@ mod tests {
 
     #[test]
     fn retries_are_a_share_of_the_requests_and_a_few_besides() {
-        let settings = BudgetSettings::default();
+        let settings = BudgetSettings { min: 10, ..BudgetSettings::default() };
         let start = Instant::now();
         let budget = Budget::new(start);
         let spend = |n: usize, now| (0..n).filter(|_| budget.spend(&settings, now)).count();
@@ -108,7 +109,7 @@ mod tests {
 
     #[test]
     fn under_total_outage_the_extra_load_stays_within_the_budget() {
-        let settings = BudgetSettings::default();
+        let settings = BudgetSettings { min: 10, ..BudgetSettings::default() };
         let mut now = Instant::now();
         let budget = Budget::new(now);
         let (mut requests, mut retries) = (0, 0);

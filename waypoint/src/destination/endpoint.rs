@@ -14,6 +14,8 @@ use crate::upstream::Connections;
 /// One endpoint of a destination.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
+    /// No other endpoint of this process ever has it.
+    pub number: u64,
     pub uid: Str,
     pub workload: Arc<Workload>,
     pub dial: Dial,
@@ -57,7 +59,9 @@ const DECAY: Duration = Duration::from_secs(10);
 
 impl Endpoint {
     pub(crate) fn new(workload: Arc<Workload>, dial: Dial, workers: usize, now: Instant) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
         Self {
+            number: NUMBERS.fetch_add(1, Relaxed),
             uid: workload.uid.clone(),
             labels: PeerLabels::from_workload(&workload),
             health: Health::default(),

@@ -40,7 +40,9 @@ pub(super) fn check(cors: &Cors, head: &Head) -> Result<Granted, Answer> {
         }
         if preflight {
             granted.0.extend(preflight_headers(cors, head));
-        } else if let Some(expose) = list(&cors.expose) {
+        }
+        // Browsers look for it in the response proper; the specification of the filter has it in both.
+        if let Some(expose) = list(&cors.expose) {
             granted.0.push((header::ACCESS_CONTROL_EXPOSE_HEADERS, expose));
         }
     }

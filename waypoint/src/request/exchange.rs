@@ -19,6 +19,9 @@ use crate::body::Seen;
 use crate::connection::Connection;
 use crate::destination::{Destination, Endpoint};
 use crate::rules::Action;
+use crate::series::SeriesKey;
+use crate::spans;
+use crate::target::Target;
 
 /// A request from its first byte to its response's last.
 pub(crate) struct Exchange {
@@ -36,6 +39,7 @@ pub(crate) struct Exchange {
     pub retries: u32,
     pub grpc: bool,
     rule: Option<Arc<Action>>,
+    span: Option<spans::Open>,
     asked: Option<Box<Line>>,
     /// Whether it has been counted and logged.
     told: bool,
@@ -75,18 +79,20 @@ impl Exchange {
             retries: 0,
             grpc: false,
             rule: None,
+            span: None,
             asked: None,
             told: false,
         }
     }
 
     /// The request's head has been read.
-    pub(super) fn asked(&mut self, head: &Head) {
+    pub(super) fn asked(&mut self, head: &mut Head) {
+        self.span = self.connection.local.context.spans.begin(&mut head.headers);
         self.grpc = head.is_grpc();
         if self.grpc {
             self.sent = Arc::new(Seen::of_grpc());
         }
-        if access::enabled() {
+        if access::enabled() || self.span.is_some() {
             self.asked = Some(Box::new(Line {
                 method: head.method.clone(),
                 authority: head.authority().into(),
@@ -123,12 +129,23 @@ impl Exchange {
             response_bytes: end.response_bytes,
         };
         let metrics = &self.connection.local.context.metrics;
-        let series = metrics.requests.series(&self.labels(end));
+        let key = SeriesKey {
+            endpoint: self.endpoint.as_ref().map_or(0, |endpoint| endpoint.number),
+            status: end.status,
+            grpc: self.grpc.then_some(end.grpc_status),
+            flag: self.flag,
+        };
+        let series = self.connection.series.get(key, || metrics.requests.series(&self.labels(end)));
         series.count(figures);
         if self.grpc {
             series.messages(self.sent.messages(), end.messages);
         }
-        if self.asked.is_some() || self.reason.is_some() {
+        if let Some(span) = self.span.take() {
+            let failed = end.status == 0 || end.status >= 500;
+            let span = span.end(self.span_name(), failed, self.attributes(end));
+            self.connection.local.context.spans.end(span);
+        }
+        if (self.asked.is_some() && access::enabled()) || self.reason.is_some() {
             self.log(end, figures);
         }
     }
@@ -152,6 +169,40 @@ impl Exchange {
             flag: self.flag,
             security: self.connection.security,
         }
+    }
+
+    /// As Istio's proxies name spans: the service and port that were asked for.
+    fn span_name(&self) -> String {
+        match (&self.connection.target, &self.destination) {
+            (Target::Service { service, port }, _) => format!("{}:{port}/*", service.hostname),
+            (_, Some(to)) => format!("{}:{}/*", to.service.hostname, to.port),
+            _ => "unknown/*".to_owned(),
+        }
+    }
+
+    fn attributes(&self, end: End) -> Vec<(&'static str, spans::Value)> {
+        use spans::Value::{Number, Text};
+        let mut attributes = vec![
+            ("http.response.status_code", Number(end.status.into())),
+            ("network.peer.address", Text(self.connection.peer.ip().to_string())),
+            ("response_flags", Text(self.flag.as_str().to_owned())),
+        ];
+        if let Some(line) = &self.asked {
+            attributes.push(("http.request.method", Text(line.method.to_string())));
+            attributes.push(("server.address", Text(line.authority.to_string())));
+            let path = line.path.split('?').next().unwrap_or_default();
+            attributes.push(("url.path", Text(path.to_owned())));
+        }
+        if let Some(status) = end.grpc_status {
+            attributes.push(("rpc.grpc.status_code", Number(status.into())));
+        }
+        if let Some(endpoint) = &self.endpoint {
+            attributes.push(("destination.workload", Text(endpoint.workload.name.to_string())));
+        }
+        if let Some(identity) = &self.connection.caller.identity {
+            attributes.push(("source.principal", Text(identity.to_string())));
+        }
+        attributes
     }
 
     fn log(&self, end: End, figures: RequestFigures) {

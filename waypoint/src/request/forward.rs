@@ -16,6 +16,7 @@ use super::exchange::Exchange;
 use super::head::{Head, strip_hop_by_hop};
 use super::response::{Content, Edit, Passed};
 use super::retry::{Tried, pause};
+use super::version::wants_http2;
 use super::{Routed, mirror, sticky, upgrade};
 use crate::body::{Body, Kept};
 use crate::destination::{
@@ -74,7 +75,7 @@ pub(super) async fn forward(
     };
     exchange.destination = Some(destination.clone());
     let settings = destination.settings().clone();
-    let http2 = wants_http2(&destination, &head);
+    let http2 = wants_http2(&exchange.connection, &destination, &head);
     let action = routed.action.as_deref();
     let policy = action.and_then(|action| action.retry.clone());
     let mirrors = action.is_some_and(|action| !action.mirrors.is_empty());
@@ -148,17 +149,6 @@ fn backend_filters(
         }
     }
     Ok(())
-}
-
-/// Whether the destination is spoken to in HTTP/2: as it says, else as the client does.
-pub(super) fn wants_http2(destination: &Destination, head: &Head) -> bool {
-    use ambit_proto::ambit::Protocol;
-    let declared = match destination.protocol {
-        Protocol::Http2 | Protocol::Grpc => true,
-        Protocol::Http1 => false,
-        _ => head.version == Version::HTTP_2,
-    };
-    head.upgrade.is_none() && destination.settings().pool.http2.unwrap_or(declared)
 }
 
 /// An endpoint that has not failed this request yet, if there is one.

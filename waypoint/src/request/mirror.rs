@@ -5,8 +5,9 @@ use std::sync::Arc;
 use http::Request;
 use http_body::Body as _;
 
-use super::forward::{choose, wants_http2};
+use super::forward::choose;
 use super::head::Head;
+use super::version::wants_http2;
 use crate::body::{Body, Kept};
 use crate::connection::Connection;
 use crate::destination::Destination;
@@ -27,7 +28,7 @@ pub(super) fn mirror(
         }
         let Ok(destination) = &mirror.backend.to else { continue };
         let Some(body) = body() else { continue };
-        let http2 = wants_http2(destination, head);
+        let http2 = wants_http2(connection, destination, head);
         let Ok(mut parts) = head.to_parts(http2) else { continue };
         for filter in &mirror.backend.filters {
             if let Filter::RequestHeaders(edit) = filter {

@@ -20,13 +20,13 @@ pub(crate) struct Listener {
     pub port: u16,
     pub protocol: ListenerProtocol,
     hostname: Box<str>,
-    tls: Option<Arc<ServerConfig>>,
+    /// Where TLS ends here.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// All listeners of one port, the most particular host names first.
 #[derive(Debug)]
 pub(crate) struct Front {
-    pub protocol: ListenerProtocol,
     listeners: Vec<Hosts>,
 }
 
@@ -92,9 +92,7 @@ pub(super) fn fronts(
         let mut own: Vec<(Str, Arc<Table>)> =
             own.map(|((_, host), table)| (host.clone(), table.clone())).collect();
         own.sort_by_key(|(host, _)| particular(host));
-        let front = ports
-            .entry(listener.port)
-            .or_insert_with(|| Front { protocol: listener.protocol, listeners: Vec::new() });
+        let front = ports.entry(listener.port).or_insert_with(|| Front { listeners: Vec::new() });
         front.listeners.push(Hosts { listener: listener.clone(), tables: own });
     }
     for front in ports.values_mut() {
@@ -122,11 +120,27 @@ fn is_for(pattern: &str, host: &str) -> bool {
 // === impl Front ===
 
 impl Front {
-    /// The TLS configuration for a client that asks for `name`.
-    pub(crate) fn tls(&self, name: Option<&str>) -> Option<Arc<ServerConfig>> {
-        let name = name.unwrap_or_default();
+    /// Whether connections begin with TLS. Whether it ends here depends on the name that is asked for.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.listeners.iter().any(|hosts| {
+            hosts.listener.tls.is_some()
+                || hosts.listener.protocol == ListenerProtocol::TlsPassthrough
+        })
+    }
+
+    /// The listener for a client that asks for `name`, which may be empty.
+    pub(crate) fn listener(&self, name: &str) -> Option<&Listener> {
         let hosts = self.listeners.iter().find(|hosts| is_for(&hosts.listener.hostname, name));
-        hosts.and_then(|hosts| hosts.listener.tls.clone())
+        hosts.map(|hosts| &*hosts.listener)
+    }
+
+    /// Whose protocol is spoken on a connection: if TLS for some name has ended here, what is spoken inside.
+    pub(crate) fn spoken(&self, ended: Option<&str>) -> Option<ListenerProtocol> {
+        match ended {
+            Some(name) => self.listener(name).map(|listener| listener.protocol),
+            None if self.is_tls() => Some(ListenerProtocol::TlsPassthrough),
+            None => self.listeners.first().map(|hosts| hosts.listener.protocol),
+        }
     }
 
     /// The rules for a host: of the listener that is most particularly for it, those of its most particular name.
@@ -201,5 +215,31 @@ mod tests {
         }
         assert!(front.is_misdirected(Some("b.example.com"), "c.example.com"));
         assert!(!front.is_misdirected(Some("d.example.com"), "c.example.com"));
+    }
+
+    #[test]
+    fn the_name_decides_whether_tls_ends_here() {
+        let front = |listeners: &[(&str, ListenerProtocol)]| {
+            let hosts = |(hostname, protocol): &(&str, ListenerProtocol)| {
+                let listener = Listener {
+                    name: (*hostname).into(),
+                    port: 443,
+                    protocol: *protocol,
+                    hostname: (*hostname).into(),
+                    tls: None,
+                };
+                Hosts { listener: Arc::new(listener), tables: Vec::new() }
+            };
+            Front { listeners: listeners.iter().map(hosts).collect() }
+        };
+        let (https, passed) = (ListenerProtocol::Https, ListenerProtocol::TlsPassthrough);
+        let mixed = front(&[("a.example", https), ("b.example", passed)]);
+        assert!(mixed.is_tls());
+        assert_eq!(mixed.spoken(Some("a.example")), Some(https));
+        assert_eq!(mixed.spoken(None), Some(passed));
+        assert_eq!(mixed.spoken(Some("c.example")), None);
+        let plain = front(&[("a.example", ListenerProtocol::PlainHttp)]);
+        assert!(!plain.is_tls());
+        assert_eq!(plain.spoken(None), Some(ListenerProtocol::PlainHttp));
     }
 }

@@ -86,9 +86,12 @@ impl Ledger {
         }
     }
 
-    /// Nothing more can be done before something changes.
-    pub(super) fn give_up(&mut self, key: &Key) {
-        self.pending.remove(key);
+    /// `write` cannot be done, and nothing else before something changes: unless the object is another one by now.
+    pub(super) fn give_up(&mut self, key: &Key, write: &Write) {
+        let version = self.standings.get(key).and_then(|standing| standing.held.version());
+        if version == write.version.as_ref() {
+            self.pending.remove(key);
+        }
     }
 
     /// How many objects have to be written.

@@ -7,8 +7,8 @@ use ambit_model::Str;
 
 use super::{Inputs, hosts};
 use crate::watch::kinds::{
-    AuthorizationPolicy, BackendRef, DestinationRule, Gateway, GatewayClass, Namespace,
-    PeerAuthentication, ReferenceGrant, Route, Service, ServiceEntry, VirtualService,
+    AuthorizationPolicy, BackendRef, DestinationRule, EndpointSlice, Gateway, GatewayClass,
+    Namespace, PeerAuthentication, ReferenceGrant, Route, Service, ServiceEntry, VirtualService,
 };
 use crate::watch::{Key, Kind, Object};
 
@@ -33,6 +33,14 @@ impl Inputs {
     /// The routes that are attached to `parent`.
     pub(crate) fn routes_of(&self, parent: &Key) -> impl Iterator<Item = &Arc<Route>> {
         self.parents.to(parent).filter_map(|key| self.route(key))
+    }
+
+    /// The EndpointSlices in which somebody has named a pod.
+    pub(crate) fn slices_of(&self, pod: &Key) -> impl Iterator<Item = &EndpointSlice> {
+        self.pods.to(pod).filter_map(|key| match self.get(key)? {
+            Object::EndpointSlice(slice) => Some(&**slice),
+            _ => None,
+        })
     }
 
     /// The routes with backends of this group, kind, namespace and name.

@@ -7,7 +7,7 @@ use ambit_proto::ambit as proto;
 
 use super::destinations::Destination;
 use crate::index::World;
-use crate::watch::kinds::{BackendRef, Edit, Route, RouteBackend};
+use crate::watch::kinds::{BackendRef, Edit, ParentRef, Route, RouteBackend};
 use crate::watch::{Kind, Problem};
 
 /// Why traffic cannot go where a route sends it.
@@ -80,7 +80,7 @@ pub(super) fn target(
         return refuse(Reason::InvalidKind, message);
     };
     let from = (route.kind, &route.meta.namespace);
-    if !permitted(world, from, reference) {
+    if !permitted(world, from, reference) && !is_consumed(route, reference) {
         let message = format!(
             "{what}: no ReferenceGrant in {} lets objects of kind {} in {} refer to it",
             reference.namespace,
@@ -104,6 +104,14 @@ pub(super) fn target(
         protocol: port.protocol.into(),
         ..proto::Backend::default()
     })
+}
+
+/// Whether `reference` is the service that a consumer's route is about: its callers reach that without the route too. A
+/// route that is also attached to a Gateway would let others in, which takes a grant.
+fn is_consumed(route: &Route, reference: &BackendRef) -> bool {
+    let parents = || route.parents.iter().map(ParentRef::key);
+    reference.key().is_some_and(|key| parents().any(|parent| parent.as_ref() == Some(&key)))
+        && parents().all(|parent| parent.is_some_and(|key| key.kind != Kind::Gateway))
 }
 
 /// Whether objects of a kind and namespace may refer to `reference`: always within the namespace.

@@ -126,7 +126,9 @@ pub(in crate::index) fn status(world: World<'_>, gateway: &Gateway) -> Option<Wa
     let unusable: Vec<&str> =
         front.listeners.iter().filter(|j| !j.is_usable()).map(|j| &*j.listener.name).collect();
     let none = unusable.len() == front.listeners.len();
-    let accepted = if unusable.is_empty() {
+    let accepted = if let Some(message) = parameters(gateway) {
+        condition(ConditionType::Accepted, false, "InvalidParameters", message)
+    } else if unusable.is_empty() {
         condition(ConditionType::Accepted, true, "Accepted", "accepted".to_owned())
     } else {
         let message = format!("listeners that cannot be used: {}", unusable.join(", "));
@@ -146,6 +148,14 @@ pub(in crate::index) fn status(world: World<'_>, gateway: &Gateway) -> Option<Wa
         addresses: (!addresses.is_empty()).then(|| addresses.into()),
     };
     Some(Wanted { conditions: vec![accepted, programmed], entries: Some(entries) })
+}
+
+/// What is wrong with the kind of object that it names for further fields.
+fn parameters(gateway: &Gateway) -> Option<String> {
+    let (group, kind) = gateway.parameters.as_ref()?;
+    let known = group.is_empty() && &**kind == "ConfigMap";
+    let field = "spec.infrastructure.parametersRef";
+    (!known).then(|| format!("{field}: is a {kind}; only ConfigMaps are read"))
 }
 
 fn condition(

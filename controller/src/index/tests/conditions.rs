@@ -248,3 +248,21 @@ spec: {hosts: [web.shop.svc.cluster.local, y.example], ports: [{number: 80, name
     let condition = ConditionType::InForce.as_str();
     assert!(lines.len() == 1 && lines[0].starts_with(condition));
 }
+
+#[test]
+fn classes_whose_gateways_are_deployed() {
+    for (name, controller, expected) in [
+        ("ambit", "ambit.dev/gateway-controller", &["Accepted true Accepted"][..]),
+        ("mine", "ambit.dev/gateway-controller", &["Accepted false Unsupported"]),
+        ("ambit", "example.com/other", &[]),
+    ] {
+        let class = format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1, kind: GatewayClass, metadata: {{name: {name}}}, spec: {{controllerName: {controller}}}}}"
+        );
+        let mesh = Mesh::new(&class);
+        let conditions = mesh.index.conditions(&Key::new(Kind::GatewayClass, "", name), &[]);
+        let lines =
+            conditions.iter().map(|c| format!("{} {} {}", c.kind.as_str(), c.status, c.reason));
+        assert_eq!(lines.collect::<Vec<_>>(), expected, "{name} {controller}");
+    }
+}

@@ -317,3 +317,16 @@ fn addresses_are_those_of_the_service_once_proxies_are_ready() {
         ["10.1.0.9", "front-istio.shop.svc.cluster.local"]
     );
 }
+
+#[test]
+fn only_config_maps_add_fields_to_what_is_deployed() {
+    for (reference, expected) in [
+        ("{group: '', kind: ConfigMap, name: own}", "Accepted true Accepted"),
+        ("{group: other.example, kind: ConfigMap, name: own}", "Accepted false InvalidParameters"),
+        ("{group: other.example, kind: Own, name: own}", "Accepted false InvalidParameters"),
+    ] {
+        let infrastructure = format!("infrastructure: {{parametersRef: {reference}}}, listeners");
+        let mesh = Mesh::new(&gateway(HTTP).replace("listeners", &infrastructure));
+        assert_eq!(mesh.front()[0], expected, "{reference}");
+    }
+}

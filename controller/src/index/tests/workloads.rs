@@ -382,6 +382,36 @@ endpoints:
 }
 
 #[test]
+fn pods_that_somebody_has_written_into_a_slice_stand_behind_its_service() {
+    let slice = |labels: &str, target: &str| {
+        format!(
+            "---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: ext-1, namespace: shop, labels: {{kubernetes.io/service-name: ext{labels}}}}}
+addressType: IPv4
+ports: [{{name: http, port: 8443}}]
+endpoints: [{{addresses: [10.0.0.1], targetRef: {{kind: Pod, name: a{target}}}}}]
+"
+        )
+    };
+    let ext = service("ext", "10.1.0.5", "").replace("selector: {app: ext},", "");
+    let behind = [("ext.shop.svc.cluster.local".to_owned(), vec![(80, 8443)])];
+    let own = ", endpointslice.kubernetes.io/managed-by: endpointslice-controller.k8s.io";
+    for (labels, target, expected) in [
+        ("", "", &behind[..]),
+        ("", ", namespace: shop", &behind),
+        ("", ", namespace: other", &[]),
+        ("", "}, conditions: {ready: false", &[]),
+        (own, "", &[]),
+    ] {
+        let pod = pod("a", "10.0.0.1", "labels: {app: web}");
+        let mesh = Mesh::new(&[pod, ext.clone(), slice(labels, target)].concat());
+        assert_eq!(shares(&mesh.pod("a")), expected, "{labels} {target}");
+    }
+}
+
+#[test]
 fn a_waypoints_pods_say_how_they_want_their_traffic() {
     let gateway = |binding: &str| {
         format!(

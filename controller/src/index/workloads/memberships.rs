@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use ambit_model::{NamespacedHostname, PortMap, Str};
 
 use crate::index::{World, services};
-use crate::watch::Meta;
-use crate::watch::kinds::Resolution;
+use crate::watch::kinds::{EndpointSlice, Resolution};
+use crate::watch::{Key, Kind, Meta};
 
 /// The services a workload stands behind, with its own ports.
 pub(super) type Memberships = BTreeMap<NamespacedHostname, PortMap>;
 
-/// The services that select a workload, with the ports that it has for them: `named` finds the target ports that are
+/// The services that select a workload or have been given it, with the ports that it has for them: `named` finds the target ports that are
 /// names, `own` the numbers that the workload itself gives to ports of services.
 pub(super) fn memberships(
     world: World<'_>,
-    meta: &Meta,
+    (kind, meta): (Kind, &Meta),
     named: &dyn Fn(&str) -> Option<u16>,
     own: &BTreeMap<Str, u16>,
 ) -> Memberships {
@@ -34,6 +34,12 @@ pub(super) fn memberships(
         let hostname = world.inputs.hostname(&service.meta);
         shares.insert(NamespacedHostname::new(meta.namespace.clone(), hostname), ports);
     }
+    for slice in world.inputs.slices_of(&Key::new(kind, meta.namespace.clone(), meta.name.clone()))
+    {
+        if let Some((host, ports)) = slice_ports(world, slice) {
+            shares.entry(host).or_insert(ports);
+        }
+    }
     for entry in world.inputs.service_entries(&meta.namespace) {
         let selector = entry.selector.as_ref().filter(|s| !s.is_empty());
         if !selector.is_some_and(|s| s.matches(&meta.labels))
@@ -47,4 +53,19 @@ pub(super) fn memberships(
         shares.extend(services::hosts(world, entry).map(|host| (host, ports.clone())));
     }
     shares
+}
+
+/// The service of an EndpointSlice, with the ports that the endpoints have for it.
+pub(super) fn slice_ports(
+    world: World<'_>,
+    slice: &EndpointSlice,
+) -> Option<(NamespacedHostname, PortMap)> {
+    let service = world.inputs.service(&slice.meta.namespace, &slice.service)?;
+    if service.external_name {
+        return None;
+    }
+    let behind = |name: &Str| slice.ports.iter().find(|p| p.name == *name).map(|p| p.port);
+    let ports = service.ports.iter().filter_map(|p| Some((p.port, behind(&p.name)?))).collect();
+    let hostname = world.inputs.hostname(&service.meta);
+    Some((NamespacedHostname::new(slice.meta.namespace.clone(), hostname), ports))
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Meta, Problem, network, ports, typed};
 
-/// An EndpointSlice, without the endpoints that are pods.
+/// An EndpointSlice, without the pods that Kubernetes itself puts into it: a service's selector finds those.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndpointSlice {
     /// Its metadata.
@@ -17,8 +17,10 @@ pub struct EndpointSlice {
     pub service: Str,
     /// TCP ports of every endpoint.
     pub ports: Vec<SlicePort>,
-    /// The endpoints.
+    /// The endpoints that are no pods.
     pub endpoints: Vec<SliceEndpoint>,
+    /// The names of the pods in its namespace that somebody has written into it, as far as they take traffic.
+    pub pods: Vec<Str>,
 }
 
 /// A port of the endpoints.
@@ -41,6 +43,10 @@ pub struct SliceEndpoint {
     pub ready: bool,
 }
 
+/// Who looks after a slice, and Kubernetes' own controller.
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const KUBERNETES: &str = "endpointslice-controller.k8s.io";
+
 pub(super) fn trim(meta: Meta, value: Value) -> Result<EndpointSlice, Problem> {
     let slice: K8sSlice = typed(value)?;
     let service = meta.label("kubernetes.io/service-name").cloned().unwrap_or_default();
@@ -57,12 +63,21 @@ pub(super) fn trim(meta: Meta, value: Value) -> Result<EndpointSlice, Problem> {
             port: number,
         });
     }
-    let mut endpoints: Vec<SliceEndpoint> = Vec::new();
+    let own = meta.label(MANAGED_BY).is_some_and(|by| &**by == KUBERNETES);
+    let (mut endpoints, mut pods) = (Vec::<SliceEndpoint>::new(), Vec::new());
     for (i, endpoint) in slice.endpoints.iter().flatten().enumerate() {
-        let pod = endpoint.target_ref.as_ref().is_some_and(|r| r.kind.as_deref() == Some("Pod"));
+        let ready = endpoint.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true);
+        let target = endpoint.target_ref.as_ref().filter(|r| r.kind.as_deref() == Some("Pod"));
+        if let Some(pod) = target {
+            let here =
+                pod.namespace.as_deref().is_none_or(|namespace| *namespace == *meta.namespace);
+            let name = pod.name.as_deref().filter(|_| here && ready && !own);
+            pods.extend(name.map(Str::from));
+            continue;
+        }
         // Kubernetes gives all but the first address of an endpoint no meaning.
         let Some(address) = endpoint.addresses.first() else { continue };
-        if pod || slice.address_type == "FQDN" {
+        if slice.address_type == "FQDN" {
             continue;
         }
         let field = format!("endpoints[{i}].addresses[0]");
@@ -70,9 +85,8 @@ pub(super) fn trim(meta: Meta, value: Value) -> Result<EndpointSlice, Problem> {
         if endpoints.iter().any(|e| e.ip == ip) {
             return Err(Problem::new(field, format!("{ip} is used twice")));
         }
-        let ready = endpoint.conditions.as_ref().and_then(|c| c.ready).unwrap_or(true);
         let node = endpoint.node_name.as_deref().unwrap_or_default().into();
         endpoints.push(SliceEndpoint { ip, node, ready });
     }
-    Ok(EndpointSlice { meta, service, ports: list, endpoints })
+    Ok(EndpointSlice { meta, service, ports: list, endpoints, pods })
 }

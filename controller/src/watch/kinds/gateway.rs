@@ -18,6 +18,8 @@ pub struct Gateway {
     pub class: Str,
     /// Its listeners.
     pub listeners: Vec<Listener>,
+    /// What further fields of what is deployed are read from, as group and kind.
+    pub parameters: Option<(Str, Str)>,
     /// Where it is found; nowhere while it is not ready.
     pub addresses: Vec<GatewayAddress>,
 }
@@ -80,6 +82,21 @@ struct RawSpec {
     gateway_class_name: String,
     #[serde(default)]
     listeners: Vec<RawListener>,
+    #[serde(default)]
+    infrastructure: RawInfrastructure,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawInfrastructure {
+    parameters_ref: Option<RawParameters>,
+}
+
+#[derive(Deserialize)]
+struct RawParameters {
+    #[serde(default)]
+    group: Str,
+    kind: Str,
 }
 
 #[derive(Deserialize)]
@@ -151,6 +168,7 @@ pub(super) fn trim(meta: Meta, value: &Value) -> Result<Gateway, Problem> {
     Ok(Gateway {
         class: spec.gateway_class_name.into(),
         listeners: listeners.collect::<Result<_, _>>()?,
+        parameters: spec.infrastructure.parameters_ref.map(|raw| (raw.group, raw.kind)),
         addresses: addresses.collect::<Result<_, _>>()?,
         meta,
     })

@@ -182,3 +182,32 @@ fn entries_of_others_stay_as_they_are() {
     assert_eq!(third, json!([other, ours(&bad[0], "False", THEN)]));
     assert_eq!(written(&standing(first), vec![], NOW).unwrap(), json!([other]));
 }
+
+#[test]
+fn a_write_that_came_too_late_is_done_again_for_the_object_as_it_is() {
+    let route = Key::new(Kind::HttpRoute, "shop", "r");
+    let seen = |version: &str| {
+        let object = json!({"metadata": {"resourceVersion": version, "generation": 1}});
+        let held = Held::read(Kind::HttpRoute, &object);
+        Standing { generation: Some(1), held, ..Standing::default() }
+    };
+    let wanted = || {
+        let about = serde_json::Map::from_iter([("controllerName".to_owned(), "c".into())]);
+        let entries = vec![Entry { about, conditions: Vec::new() }];
+        let entries = Entries { field: "parents", entries, addresses: None };
+        Wanted { conditions: Vec::new(), entries: Some(entries) }
+    };
+    let mut ledger = Ledger::default();
+    ledger.stand(&route, seen("1"));
+    ledger.want(&route, wanted());
+    let (_, writes) = ledger.next(None, |_| true, NOW).unwrap();
+    // The watch tells of the change while the write for what was before it is refused.
+    ledger.stand(&route, seen("2"));
+    ledger.want(&route, wanted());
+    ledger.give_up(&route, &writes[0]);
+    let (_, again) = ledger.next(None, |_| true, NOW).unwrap();
+    assert_eq!(again[0].version.as_deref(), Some("2"));
+    // It has not told yet: the write waits until it does.
+    ledger.give_up(&route, &again[0]);
+    assert_eq!(ledger.pending(), 0);
+}

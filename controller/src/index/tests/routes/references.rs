@@ -83,3 +83,23 @@ spec: {{from: [{{group: gateway.networking.k8s.io, kind: {from}}}], to: [{{group
     mesh.write("grant.yaml", "");
     assert_ne!(rule(&mesh), granted);
 }
+
+#[test]
+fn consumers_of_a_service_need_no_grant_for_it() {
+    let rule = "{backendRefs: [{name: web, namespace: shop, port: 80}, {name: v2, namespace: shop, port: 80}]}";
+    let consumer = http_route("c", "other", rule);
+    let mesh = |route: &str| {
+        let services = service("web", "10.1.0.1", "") + &service("v2", "10.1.0.2", "");
+        Mesh::new(&[HEAD, &services, route].concat()).web()[3..].to_vec()
+    };
+    let refused = |name: &str| {
+        format!(
+            "    1 ! RefNotPermitted: Service shop/{name}: no ReferenceGrant in shop lets objects of kind HTTPRoute in other refer to it"
+        )
+    };
+    let web = "    1 shop/web.shop.svc.cluster.local:80".to_owned();
+    assert_eq!(mesh(&consumer), [web, refused("v2")]);
+    // Nobody else is let in by it.
+    let both = consumer.replace("parentRefs: [", "parentRefs: [{name: gateway}, ");
+    assert_eq!(mesh(&both), [refused("web"), refused("v2")]);
+}
