@@ -54,8 +54,10 @@ pub struct Tracing {
 pub struct Limits {
     /// How long the first bytes of a connection of unknown protocol are waited for (`PROTOCOL_DETECTION_TIMEOUT`).
     pub detection: Duration,
-    /// How long the header of an HTTP/1 request may take.
+    /// How long the header of an HTTP/1 request may take, from its first byte on.
     pub header_read: Duration,
+    /// How long a client of HTTP/1 may keep a connection without requests.
+    pub client_idle: Duration,
     /// Bytes of a request's header.
     pub header_bytes: usize,
     /// Fields of a request's header.
@@ -94,6 +96,7 @@ impl Default for Limits {
         Self {
             detection: Duration::from_millis(200),
             header_read: Duration::from_secs(15),
+            client_idle: Duration::from_secs(3600),
             header_bytes: 64 << 10,
             header_fields: 256,
             replay_bytes: 64 << 10,

@@ -2,18 +2,23 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
 
 use ambit_hbone::StreamIo;
 use ambit_tls::ServerStream;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+use crate::head_timer::Reads;
 use tokio_rustls::client::TlsStream as ClientStream;
 
 /// A connection with a client or with an endpoint, and what was read of it already.
 pub(crate) struct Io {
     unread: Bytes,
+    /// Who wants to know when something was read.
+    reads: Option<Reads>,
     transport: Transport,
 }
 
@@ -33,7 +38,7 @@ pub(crate) enum Transport {
 
 impl Io {
     pub(crate) fn new(transport: Transport) -> Self {
-        Self { unread: Bytes::new(), transport }
+        Self { unread: Bytes::new(), reads: None, transport }
     }
 
     /// The stream with `bytes`, which were read of it, put back in front.
@@ -45,6 +50,27 @@ impl Io {
             _ => [bytes, self.unread].concat().into(),
         };
         Self { unread, ..self }
+    }
+
+    /// The stream, which counts in `reads` how often something was read.
+    pub(crate) fn counted(self, reads: Reads) -> Self {
+        Self { reads: Some(reads), ..self }
+    }
+
+    /// What was put back, and then what comes.
+    fn poll_either(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            let n = self.unread.len().min(buf.remaining());
+            buf.put_slice(self.unread.get(..n).unwrap_or_default());
+            self.unread.advance(n);
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.transport {
+            Transport::Tunnel(io) => Pin::new(io).poll_read(cx, buf),
+            Transport::Tcp(io) => Pin::new(io).poll_read(cx, buf),
+            Transport::Server(io) => Pin::new(io).poll_read(cx, buf),
+            Transport::Client(io) => Pin::new(io).poll_read(cx, buf),
+        }
     }
 }
 
@@ -66,18 +92,14 @@ impl AsyncRead for Io {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.unread.is_empty() {
-            let n = self.unread.len().min(buf.remaining());
-            buf.put_slice(self.unread.get(..n).unwrap_or_default());
-            self.unread.advance(n);
-            return Poll::Ready(Ok(()));
+        let before = buf.filled().len();
+        ready!(self.poll_either(cx, buf))?;
+        if let Some(reads) = &self.reads
+            && buf.filled().len() > before
+        {
+            reads.fetch_add(1, Relaxed);
         }
-        match &mut self.transport {
-            Transport::Tunnel(io) => Pin::new(io).poll_read(cx, buf),
-            Transport::Tcp(io) => Pin::new(io).poll_read(cx, buf),
-            Transport::Server(io) => Pin::new(io).poll_read(cx, buf),
-            Transport::Client(io) => Pin::new(io).poll_read(cx, buf),
-        }
+        Poll::Ready(Ok(()))
     }
 }
 

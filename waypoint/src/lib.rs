@@ -19,6 +19,7 @@ mod endpoints;
 mod feed;
 mod front;
 mod grpc;
+mod head_timer;
 mod io;
 mod labels;
 mod metrics;

@@ -9,6 +9,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use crate::connection::Connection;
 use crate::detect::{Protocol, sniff};
+use crate::head_timer::{HeadTimer, Reads};
 use crate::io::Io;
 use crate::target::Target;
 use crate::{request, tcp};
@@ -79,12 +80,15 @@ async fn over_http1(connection: Arc<Connection>, io: Io) {
         let connection = shared.clone();
         async move { request::serve(connection, message).await }
     });
+    let reads = Reads::default();
+    let timer =
+        HeadTimer { reads: reads.clone(), head: limits.header_read, idle: limits.client_idle };
     let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(timer)
         .header_read_timeout(limits.header_read)
         .max_headers(limits.header_fields)
         .max_buf_size(limits.header_bytes.max(8192))
-        .serve_connection(TokioIo::new(io), service)
+        .serve_connection(TokioIo::new(io.counted(reads)), service)
         .with_upgrades();
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {

@@ -147,8 +147,8 @@ async fn retries_under_a_total_outage_are_a_fifth_of_the_load_and_a_reserve() {
     };
     join_all((0..CLIENTS).map(client)).await;
     let (asked, sent) = (CLIENTS * EACH, endpoint.count());
-    // Ten retries in any ten seconds are free.
-    let reserve = 10 * (1 + began.elapsed().as_secs() as usize / 10);
+    // Ten retries a second are free, whether they are made at once or not.
+    let reserve = 100 * (1 + began.elapsed().as_secs() as usize / 10);
     println!("{asked} requests became {sent} in {:?}", began.elapsed());
     assert!(sent - asked <= asked / 5 + reserve, "{asked} requests became {sent}");
     assert!(sent - asked >= asked / 10, "{asked} requests became {sent}: nothing is retried");

@@ -318,6 +318,29 @@ async fn a_gigabyte_each_way_takes_little_memory() {
     }
 }
 
+/// For longer than a head may take.
+#[tokio::test]
+async fn slow_clients_are_waited_for() {
+    if missing(&["curl"]).is_some() {
+        return;
+    }
+    let scene = Scene::shared().await;
+    let (port, echo) = (scene.port(), binary("echo"));
+    let serve = ["serve", "--http", &port.to_string()].map(str::to_owned);
+    let serve = std::iter::once(echo.to_str().unwrap()).chain(serve.iter().map(String::as_str));
+    let _server = scene.serve("far", port, &serve.collect::<Vec<_>>()).await;
+    scene.offer(Service::http("slowly", port).on(FAR)).await;
+    let curl = ["curl", "-sSf", "-m", "50", "--limit-rate", "200K"];
+    let url = scene.url("slowly", "/?bytes=4000000");
+    let down = [&curl[..], &["-o", "/dev/null", "-w", "%{size_download}", &url]].concat();
+    let up =
+        format!("head -c 4000000 /dev/zero | {} -T - {}", curl.join(" "), scene.url("slowly", "/"));
+    let up = ["sh", "-c", &up];
+    let (down, up) = tokio::join!(scene.run("client", &down), scene.run("client", &up));
+    assert_eq!(down, "4000000");
+    assert!(up.contains("\"bodyBytes\":4000000"), "{up}");
+}
+
 #[tokio::test]
 async fn bytes_that_are_no_requests_pass_as_they_are() {
     if missing(&["nc", "openssl"]).is_some() {

@@ -26,8 +26,8 @@ fn waiting(scene: &Scene, turns: &Arc<Semaphore>) -> Endpoint {
     })
 }
 
-/// Many requests at once, each on a connection of its own.
-fn at_once(scene: &Arc<Scene>, service: &'static str) -> Vec<JoinHandle<u16>> {
+/// So many requests at once, each on a connection of its own.
+fn at_once(scene: &Arc<Scene>, service: &'static str, count: usize) -> Vec<JoinHandle<u16>> {
     let ask = |_| {
         let scene = scene.clone();
         tokio::spawn(async move {
@@ -35,7 +35,7 @@ fn at_once(scene: &Arc<Scene>, service: &'static str) -> Vec<JoinHandle<u16>> {
             http1::ask(&mut stream, "/").await.unwrap().status
         })
     };
-    (0..ALL).map(ask).collect()
+    (0..count).map(ask).collect()
 }
 
 /// Waits until so many have been answered.
@@ -65,7 +65,7 @@ async fn what_is_more_than_a_destination_may_have_is_refused() {
     scene.offer(Service::http("full", endpoint.port).on(FAR)).await;
     let policy = "{connectionPool: {http: {http2MaxRequests: 3}}}";
     scene.treat("full", policy, |told| told["limits"]["requests"] == 3).await;
-    let asked = at_once(&scene, "full");
+    let asked = at_once(&scene, "full", ALL);
     endpoint.asked(3).await;
     answered(&asked, ALL - 3).await;
     turns.add_permits(ALL);
@@ -78,8 +78,10 @@ async fn what_is_more_than_a_destination_may_have_is_refused() {
     scene.offer(Service::http("queued", endpoint.port).on(FAR)).await;
     let policy = "{connectionPool: {tcp: {maxConnections: 2}, http: {http1MaxPendingRequests: 3}}}";
     scene.treat("queued", policy, |told| told["limits"]["pending"] == 3).await;
-    let asked = at_once(&scene, "queued");
+    // Who opens a connection waits for one as well, so those two come first.
+    let mut asked = at_once(&scene, "queued", 2);
     endpoint.asked(2).await;
+    asked.extend(at_once(&scene, "queued", ALL - 2));
     answered(&asked, ALL - 5).await;
     // The third may be there before the endpoint has noticed that the first is gone, but not before that is let go.
     assert_eq!((endpoint.count(), endpoint.seen.open.load(Relaxed)), (2, 2));
