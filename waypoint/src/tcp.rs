@@ -10,7 +10,7 @@ use ambit_telemetry::{
 use tokio::io::copy_bidirectional;
 
 use crate::connection::Connection;
-use crate::destination::{Destination, Endpoint, Request};
+use crate::destination::{Destination, Endpoint, Permit, Request};
 use crate::detect::Protocol;
 use crate::io::Io;
 use crate::rules::Shares;
@@ -35,6 +35,13 @@ enum Failed {
     Overflow,
     #[error(transparent)]
     Connect(#[from] ConnectFailure),
+}
+
+/// A connection with an endpoint, which counts as one for as long as the value lives.
+struct Opened {
+    io: Io,
+    endpoint: Arc<Endpoint>,
+    _permit: Permit,
 }
 
 /// Passes the connection on to an endpoint, byte by byte, until both sides have ended.
@@ -62,7 +69,7 @@ async fn run(connection: &Connection, mut client: Io, protocol: Protocol) {
         Ok(destination) => open(connection, &destination).await,
         Err(error) => Err(error),
     };
-    let (mut server, endpoint) = match opened {
+    let mut opened = match opened {
         Ok(opened) => opened,
         Err(error) => {
             let flags = match error {
@@ -74,8 +81,8 @@ async fn run(connection: &Connection, mut client: Io, protocol: Protocol) {
             return;
         }
     };
-    let record = metrics.open(&labels(connection, Some(&endpoint)));
-    let result = copy_bidirectional(&mut client, &mut server).await;
+    let record = metrics.open(&labels(connection, Some(&opened.endpoint)));
+    let result = copy_bidirectional(&mut client, &mut opened.io).await;
     let flags = match &result {
         Ok((received, sent)) => {
             record.received(*received);
@@ -153,7 +160,7 @@ fn chosen(shares: &Shares) -> Result<Arc<Destination>, Failed> {
 async fn open(
     connection: &Connection,
     destination: &Arc<Destination>,
-) -> Result<(Io, Arc<Endpoint>), Failed> {
+) -> Result<Opened, Failed> {
     let settings = destination.settings().clone();
     let limit = settings.pool.connect_timeout;
     let limit = limit.unwrap_or(connection.local.context.config.limits.connect);
@@ -166,12 +173,12 @@ async fn open(
             return Err(last);
         };
         let permit = destination.connections.acquire(settings.pool.max_connections);
-        let _permit = permit.ok_or(Failed::Overflow)?;
+        let permit = permit.ok_or(Failed::Overflow)?;
         let headers = connection.source.headers.clone();
         match connect(&connection.local, &endpoint.dial, headers, limit).await {
             Ok(io) => {
                 let io = originate(io, settings.tls.as_ref(), limit, |tls| &tls.opaque).await?;
-                return Ok((io, endpoint.clone()));
+                return Ok(Opened { io, endpoint: endpoint.clone(), _permit: permit });
             }
             Err(error) => {
                 tried.push(endpoint.uid.clone());

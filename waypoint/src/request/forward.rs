@@ -130,16 +130,11 @@ fn backend_filters(
     backend: &Arc<Backend>,
     matched: usize,
 ) -> Result<(), Answer> {
+    let mut edits = Vec::new();
     for (at, filter) in backend.filters.iter().enumerate() {
         match filter {
             Filter::RequestHeaders(edit) => head.edit(edit),
-            Filter::ResponseHeaders(_) => {
-                // The rule's own come after those of the backend.
-                exchange.response_edits.insert(
-                    at.min(exchange.response_edits.len()),
-                    Edit::Backend(backend.clone(), at),
-                );
-            }
+            Filter::ResponseHeaders(_) => edits.push(Edit::Backend(backend.clone(), at)),
             Filter::Rewrite(to) => head.rewrite(to, matched)?,
             Filter::Redirect(to) => return Err(super::redirect::answer(to, head, matched)),
             Filter::DirectResponse { status, body } => {
@@ -148,6 +143,8 @@ fn backend_filters(
             Filter::Cors(_) => {}
         }
     }
+    // The rule's own come after those of the backend.
+    exchange.response_edits.splice(..0, edits);
     Ok(())
 }
 
