@@ -157,10 +157,7 @@ fn chosen(shares: &Shares) -> Result<Arc<Destination>, Failed> {
     backend.to.clone().map_err(Failed::Invalid)
 }
 
-async fn open(
-    connection: &Connection,
-    destination: &Arc<Destination>,
-) -> Result<Opened, Failed> {
+async fn open(connection: &Connection, destination: &Arc<Destination>) -> Result<Opened, Failed> {
     let settings = destination.settings().clone();
     let limit = settings.pool.connect_timeout;
     let limit = limit.unwrap_or(connection.local.context.config.limits.connect);

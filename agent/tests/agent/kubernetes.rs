@@ -220,8 +220,11 @@ async fn a_new_pod_waits_for_its_capture() {
     let (passed, answer) = node.plugin(&pod.spec.netns, "shop", "cart").await;
     assert!(!passed && answer["code"] == 11, "{answer}");
     ztunnel.expect_add(UID).await;
-    let (passed, answer) = node.plugin(&pod.spec.netns, "shop", "cart").await;
-    assert!(passed && answer["ips"][0]["address"] == "10.0.0.5/24", "{answer}");
+    eventually("the pod may start", async || {
+        let (passed, answer) = node.plugin(&pod.spec.netns, "shop", "cart").await;
+        passed && answer["ips"][0]["address"] == "10.0.0.5/24"
+    })
+    .await;
     assert!(pod.has_rules() && node.rules().contains("10.0.0.5"), "{}", node.rules());
     node.redirection("shop/cart", Some("enabled")).await;
 
