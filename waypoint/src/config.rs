@@ -129,7 +129,7 @@ fn read(mut env: Env) -> Result<Config, ConfigError> {
     let config = Config {
         certificates: Certificates::from_env(&mut env),
         gateway: gateway.into(),
-        hbone: ambit_hbone::Config::default(),
+        hbone: tunnels(),
         hbone_port: env.parse("HBONE_PORT", 15008),
         ipv6: env.flag("IPV6_ENABLED", true),
         workers: worker_count(&mut env, "WAYPOINT"),
@@ -150,6 +150,19 @@ fn read(mut env: Env) -> Result<Config, ConfigError> {
         node,
     };
     env.checked(config)
+}
+
+/// What is on its way in a tunnel waits here until the other side takes it: less than in a node's tunnel, whose
+/// applications are beside it.
+fn tunnels() -> ambit_hbone::Config {
+    const STREAM: u32 = 1 << 20;
+    let default = ambit_hbone::Config::default();
+    ambit_hbone::Config {
+        stream_window: STREAM,
+        connection_window: default.server_max_streams * STREAM,
+        frame_size: 256 << 10,
+        ..default
+    }
 }
 
 fn tracing(env: &mut Env, gateway: &str, namespace: &str) -> Tracing {
