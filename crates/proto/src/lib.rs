@@ -1,6 +1,6 @@
 //! Protobuf messages and gRPC stubs, generated at build time from the definitions in `proto/`; nothing is written by hand.
 
-#![allow(missing_docs, unreachable_pub, clippy::all)]
+#![allow(missing_docs, unreachable_pub, rustdoc::all, clippy::all)]
 
 /// Workloads and services (`istio.workload`).
 pub mod workload {
