@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BIN := target/release
 
-.PHONY: help demo build test check tests docs deny bench-quick bench-control images cluster cluster-down test-cluster conformance
+.PHONY: help demo build test check tests docs deny bench-quick bench-l7 bench-control images cluster cluster-down test-cluster conformance
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -44,6 +44,11 @@ bench-quick: ## Ambit beside the bare network (and PEER_ZTUNNEL=path), in at mos
 	@tests/need.sh nft:nftables ip:iproute2 iperf3:iperf3 wrk:wrk
 	$(CARGO) build --release --locked --workspace
 	$(BIN)/bench quick
+
+bench-l7: ## gateway and waypoint beside nginx, HAProxy (and PEER_ENVOY=path), in ten minutes
+	@tests/need.sh nft:nftables ip:iproute2 setpriv:util-linux wrk:wrk h2load:nghttp2-client nginx:nginx-light haproxy:haproxy
+	$(CARGO) build --release --locked --workspace
+	$(BIN)/bench l7 --json target/bench/l7.json $(BENCH_OPTIONS)
 
 # ISTIOD=address:port measures a live istiod instead; BENCH_OPTIONS, for example --large, changes what is measured.
 bench-control: ## the controller with 20,000 pods and 1,000 proxies, on a real API server; the first time 15 minutes

@@ -1,5 +1,5 @@
 //! `bench`: what the mesh costs. `bench quick` measures the data plane beside the bare network and a peer, with
-//! well-known load tools; `bench control` measures the control plane.
+//! well-known load tools; `bench l7` the waypoint beside other proxies; `bench control` the control plane.
 //!
 //! ```text
 //!  scenario, peer (data) ─▶ testbed (namespaces, servers, proxies) ─▶ measure (load, usage) ─▶ results ─▶ report
@@ -8,6 +8,7 @@
 //! A new scenario is a line in [`scenario`], a new proxy one in [`peer`].
 
 mod control;
+mod l7;
 mod load;
 mod machine;
 mod measure;
@@ -40,6 +41,8 @@ struct Arguments {
 enum Command {
     /// Throughput, small requests, new connections and memory, in at most three minutes.
     Quick(quick::Options),
+    /// Requests through waypoint and gateway, beside Envoy, nginx and HAProxy, in ten minutes.
+    L7(l7::Options),
     /// Propagation, memory and CPU of the controller with simulated pods and proxies.
     Control(Box<control::Options>),
 }
@@ -48,6 +51,7 @@ enum Command {
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Quick(options) => until_signal(quick::run(options)).await,
+        Command::L7(options) => until_signal(l7::run(options)).await,
         Command::Control(options) => until_signal(control::run(*options)).await,
     };
     match done {

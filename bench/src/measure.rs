@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
+use crate::load::Tools;
 use crate::load::{self, Outcome};
 use crate::memory::{self, MemorySample, Moment};
 use crate::results::{Failure, Key, Sample};
 use crate::scenario::{Placement, Scenario};
 use crate::testbed::{Stage, Testbed};
-use crate::tools::Tools;
 use crate::usage;
 
 /// What to do, and how often.

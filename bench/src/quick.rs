@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::load::Tools;
 use crate::machine::Machine;
 use crate::measure::{Plan, measure};
 use crate::peer::Peer;
@@ -15,7 +16,7 @@ use crate::report;
 use crate::results::{PeerName, Results, Summary};
 use crate::scenario::{CONGESTION_CONTROL, QUICK};
 use crate::testbed::Testbed;
-use crate::tools::{Tools, is_program};
+use crate::tools::is_program;
 
 /// What the user can choose.
 #[derive(clap::Args, Debug)]
@@ -119,7 +120,7 @@ fn peers(options: &Options) -> anyhow::Result<Vec<Peer>> {
 }
 
 /// Those of `all` that are named; all of them if none is.
-fn chosen<T: Clone>(
+pub(crate) fn chosen<T: Clone>(
     all: &[T],
     names: &[String],
     kind: &str,

@@ -8,7 +8,8 @@ use crate::memory::{MemorySample, Moment};
 use crate::results::{Results, Summary, median};
 use crate::scenario::{Goal, Load, MEMORY_GOALS, Placement, Scenario};
 pub(crate) use format::digits;
-use format::{at_least, at_most, cpu, latency, megabytes, per_mille, rate, title};
+pub(crate) use format::{at_least, at_most, latency, megabytes};
+use format::{cpu, per_mille, rate, title};
 
 /// Two-dimensional at a glance, and still readable when pasted somewhere.
 pub(crate) const STYLE: TableStyle = TableStyle::new()

@@ -146,6 +146,12 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
     Some((sorted.get(middle.checked_sub(1)?)? + upper) / 2.0)
 }
 
+/// The value that a share of all values does not exceed.
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
 fn spread(values: &[f64]) -> Option<f64> {
     let highest = values.iter().copied().max_by(f64::total_cmp)?;
     let lowest = values.iter().copied().min_by(f64::total_cmp)?;
@@ -165,6 +171,15 @@ mod tests {
         assert_eq!(median(&[9.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 9.0]), Some(3.0));
         assert_eq!(spread(&[9.0, 10.0, 12.0]), Some(0.15));
+    }
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let values: Vec<f64> = (1..=200).map(f64::from).collect();
+        assert_eq!(percentile(&values, 0.5), Some(100.0));
+        assert_eq!(percentile(&values, 0.99), Some(198.0));
+        assert_eq!(percentile(&[7.0], 0.99), Some(7.0));
+        assert_eq!(percentile(&[], 0.5), None);
     }
 
     #[test]

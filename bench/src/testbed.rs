@@ -14,11 +14,11 @@ use std::sync::Arc;
 use ambit_sandbox::{NodeNet, PodNet, Room, Topology, TopologyOptions};
 use anyhow::{Context as _, ensure};
 
+use crate::load::Tools;
 use crate::load::idle::IdleConnections;
 use crate::peer::{Peer, Ztunnel};
 use crate::scenario::{CONGESTION_CONTROL, Placement};
 use crate::sockets;
-use crate::tools::Tools;
 use server::Server;
 pub(crate) use ztunnel::Proxy;
 

@@ -3,58 +3,54 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::ensure;
 
 /// A program, and the package that brings it on Debian and its relatives.
 #[derive(Clone, Copy, Debug)]
-struct Tool {
+pub(crate) struct Tool {
     name: &'static str,
     package: &'static str,
 }
 
-/// Where the programs are.
-#[derive(Clone, Debug)]
-pub(crate) struct Tools {
-    pub(crate) iperf3: PathBuf,
-    pub(crate) wrk: PathBuf,
-    pub(crate) nginx: PathBuf,
-}
-
-const IPERF3: Tool = Tool { name: "iperf3", package: "iperf3" };
-const WRK: Tool = Tool { name: "wrk", package: "wrk" };
-const NGINX: Tool = Tool { name: "nginx", package: "nginx-light" };
+pub(crate) const IPERF3: Tool = Tool { name: "iperf3", package: "iperf3" };
+pub(crate) const WRK: Tool = Tool { name: "wrk", package: "wrk" };
+pub(crate) const NGINX: Tool = Tool { name: "nginx", package: "nginx-light" };
+pub(crate) const H2LOAD: Tool = Tool { name: "h2load", package: "nghttp2-client" };
+pub(crate) const HAPROXY: Tool = Tool { name: "haproxy", package: "haproxy" };
 
 /// Where servers are installed; not on everybody's `PATH`.
 const SYSTEM_DIRS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
-// === impl Tools ===
+/// Where the programs are.
+///
+/// # Errors
+/// Names every one that is missing, and the packages to install.
+pub(crate) fn locate<const COUNT: usize>(tools: [Tool; COUNT]) -> anyhow::Result<[PathBuf; COUNT]> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs: Vec<PathBuf> =
+        std::env::split_paths(&path).chain(SYSTEM_DIRS.map(PathBuf::from)).collect();
+    locate_in(&dirs, tools)
+}
 
-impl Tools {
-    /// Finds all of them.
-    ///
-    /// # Errors
-    /// Names every one that is missing, and the packages to install.
-    pub(crate) fn find() -> anyhow::Result<Self> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let dirs: Vec<PathBuf> =
-            std::env::split_paths(&path).chain(SYSTEM_DIRS.map(PathBuf::from)).collect();
-        Self::find_in(&dirs)
-    }
-
-    fn find_in(dirs: &[PathBuf]) -> anyhow::Result<Self> {
-        let found = [IPERF3, WRK, NGINX].map(|tool| (tool, find(tool.name, dirs)));
-        if let [(_, Some(iperf3)), (_, Some(wrk)), (_, Some(nginx))] = found {
-            return Ok(Self { iperf3, wrk, nginx });
-        }
-        let missing: Vec<Tool> =
-            found.iter().filter(|(_, path)| path.is_none()).map(|(tool, _)| *tool).collect();
-        let list = |word: fn(&Tool) -> &'static str| missing.iter().map(word).collect::<Vec<_>>();
-        bail!(
-            "not installed: {}; install the package(s) {}",
-            list(|tool| tool.name).join(", "),
-            list(|tool| tool.package).join(" ")
-        )
-    }
+fn locate_in<const COUNT: usize>(
+    dirs: &[PathBuf],
+    tools: [Tool; COUNT],
+) -> anyhow::Result<[PathBuf; COUNT]> {
+    let found = tools.map(|tool| find(tool.name, dirs));
+    let missing: Vec<Tool> = tools
+        .into_iter()
+        .zip(&found)
+        .filter(|(_, path)| path.is_none())
+        .map(|(tool, _)| tool)
+        .collect();
+    let list = |word: fn(&Tool) -> &'static str| missing.iter().map(word).collect::<Vec<_>>();
+    ensure!(
+        missing.is_empty(),
+        "not installed: {}; install the package(s) {}",
+        list(|tool| tool.name).join(", "),
+        list(|tool| tool.package).join(" ")
+    );
+    Ok(found.map(Option::unwrap_or_default))
 }
 
 fn find(name: &str, dirs: &[PathBuf]) -> Option<PathBuf> {
@@ -76,11 +72,13 @@ mod tests {
         let program = dir.path().join("wrk");
         std::fs::write(&program, "").unwrap();
         let dirs = [dir.path().to_owned()];
-        let error = Tools::find_in(&dirs).unwrap_err().to_string();
+        let tools = [IPERF3, WRK, NGINX];
+        let error = locate_in(&dirs, tools).unwrap_err().to_string();
         assert!(error.contains("wrk"), "a file without the right to run it is no program: {error}");
 
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let error = Tools::find_in(&dirs).unwrap_err().to_string();
+        assert_eq!(locate_in(&dirs, [WRK]).unwrap(), [program]);
+        let error = locate_in(&dirs, tools).unwrap_err().to_string();
         assert_eq!(
             error,
             "not installed: iperf3, nginx; install the package(s) iperf3 nginx-light"

@@ -10,11 +10,12 @@ use super::changes::{Changes, Load, Took};
 use super::figures::Id;
 use super::fleet::Fleet;
 use super::http2::Server;
-use super::results::{Figure, Phase, percentile};
+use super::results::{Figure, Phase};
 use super::shape::Shape;
 use super::subject::{Start, Subject};
 use super::world::World;
 use crate::results::median;
+use crate::results::percentile;
 use crate::usage;
 
 /// How long proxies may take to be in sync.

@@ -39,23 +39,3 @@ pub(crate) struct Phase {
     pub(crate) driver: f64,
     pub(crate) api_server: f64,
 }
-
-/// The value that a share of all values does not exceed.
-pub(crate) fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
-    let rank = (sorted.len() as f64 * share).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).copied()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_values_that_were_measured() {
-        let values: Vec<f64> = (1..=200).map(f64::from).collect();
-        assert_eq!(percentile(&values, 0.5), Some(100.0));
-        assert_eq!(percentile(&values, 0.99), Some(198.0));
-        assert_eq!(percentile(&[7.0], 0.99), Some(7.0));
-        assert_eq!(percentile(&[], 0.5), None);
-    }
-}

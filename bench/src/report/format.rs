@@ -28,12 +28,12 @@ pub(super) fn cpu(load: Load, seconds: f64) -> String {
 }
 
 /// Seconds as milliseconds.
-pub(super) fn latency(seconds: f64) -> String {
+pub(crate) fn latency(seconds: f64) -> String {
     format!("{} ms", digits(seconds * 1e3))
 }
 
 /// Bytes as megabytes.
-pub(super) fn megabytes(bytes: f64) -> String {
+pub(crate) fn megabytes(bytes: f64) -> String {
     format!("{} MB", digits(bytes / 1e6))
 }
 
@@ -44,12 +44,12 @@ pub(super) fn per_mille(count: u64, of: f64) -> String {
 }
 
 /// A ratio that should be high.
-pub(super) fn at_least(ratio: Option<f64>, goal: Option<f64>) -> String {
+pub(crate) fn at_least(ratio: Option<f64>, goal: Option<f64>) -> String {
     with_goal(ratio, goal, "≥", |ratio, goal| ratio >= goal)
 }
 
 /// A ratio that should be low.
-pub(super) fn at_most(ratio: Option<f64>, goal: Option<f64>) -> String {
+pub(crate) fn at_most(ratio: Option<f64>, goal: Option<f64>) -> String {
     with_goal(ratio, goal, "≤", |ratio, goal| ratio <= goal)
 }
 

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use ambit_sandbox::PodNet;
 use anyhow::{Context as _, bail};
 
+use crate::load::Tools;
 use crate::load::{HTTP_PORT, IPERF3_PORT};
 use crate::program::Program;
-use crate::tools::Tools;
 
 /// How long servers may take to listen.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -1,0 +1,147 @@
+//! `bench l7`: what a request through gateway and waypoint costs, beside other proxies with the same routes, tries, limits
+//! of access and number of threads.
+//!
+//! ```text
+//!  scenario, peer (data) ─▶ testbed (a sandbox with every proxy in it) ─▶ measure (load, usage) ─▶ results ─▶ report
+//! ```
+
+mod measure;
+mod peer;
+mod report;
+mod results;
+mod scenario;
+mod server;
+mod testbed;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+
+use crate::machine::Machine;
+use crate::quick::{allow_many_files, check_writable, chosen};
+use crate::scenario::CONGESTION_CONTROL;
+use crate::tools::{self, H2LOAD, HAPROXY, NGINX, WRK, is_program};
+use measure::{Plan, measure};
+use peer::{Kind, Peer};
+use results::{Results, Summary};
+use scenario::SCENARIOS;
+use testbed::Testbed;
+
+/// What the user can choose.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Options {
+    /// Envoy to compare with.
+    #[arg(long, env = "PEER_ENVOY", value_name = "FILE")]
+    peer_envoy: Option<PathBuf>,
+    /// Only these, of bare, ambit, envoy, nginx and haproxy.
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    peers: Vec<String>,
+    /// Only these; an unknown name lists them all.
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    scenarios: Vec<String>,
+    /// How often everything is run.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// How long each run takes, in seconds.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=600))]
+    seconds: u32,
+    /// Write everything that was measured to this file as well.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Where the programs of others are that every run needs.
+#[derive(Clone, Debug)]
+struct Tools {
+    wrk: PathBuf,
+    h2load: PathBuf,
+    nginx: PathBuf,
+}
+
+/// Measures and prints. The status says whether every run succeeded.
+///
+/// # Errors
+/// Nothing can be measured; the message says what to do.
+pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let scenarios = chosen(SCENARIOS, &options.scenarios, "scenario", |scenario| scenario.id)?;
+    let [wrk, h2load, nginx, haproxy] = tools::locate([WRK, H2LOAD, NGINX, HAPROXY])?;
+    let tools = Tools { wrk, h2load, nginx };
+    let peers = peers(&options, &tools, haproxy)?;
+    let echo = beside("echo")?;
+    if let Some(file) = &options.json {
+        check_writable(file)?;
+    }
+    allow_many_files()?;
+    let machine = Machine::read();
+
+    let testbed = Testbed::build(&peers, &scenarios, (&tools, &echo)).await?;
+    eprintln!("everything is up after {:.1} s", started.elapsed().as_secs_f64());
+    let plan = Plan { scenarios, rounds: options.rounds, seconds: options.seconds };
+    let (samples, failures) = measure(&testbed, &peers, &plan, &tools).await;
+    drop(testbed);
+
+    let results = Results {
+        machine,
+        congestion_control: CONGESTION_CONTROL,
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        rounds: plan.rounds,
+        seconds: plan.seconds,
+        peers: peers.iter().map(|peer| (peer.name, version(peer))).collect(),
+        summaries: Summary::all(&samples),
+        failures,
+        samples,
+        took_seconds: started.elapsed().as_secs_f64(),
+    };
+    println!("{}", report::render(&results, &plan.scenarios));
+    if let Some(file) = &options.json {
+        let json = serde_json::to_vec_pretty(&results)?;
+        std::fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(if results.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Who is to be measured.
+fn peers(options: &Options, tools: &Tools, haproxy: PathBuf) -> anyhow::Result<Vec<Peer>> {
+    let mut all = vec![Peer::bare(), Peer::ambit()];
+    // A variable that is set to nothing is as good as none.
+    if let Some(envoy) =
+        options.peer_envoy.clone().filter(|program| !program.as_os_str().is_empty())
+    {
+        ensure!(is_program(&envoy), "PEER_ENVOY={} is no program", envoy.display());
+        all.push(Peer::envoy(envoy.canonicalize()?));
+    }
+    all.extend([Peer::nginx(tools.nginx.clone()), Peer::haproxy(haproxy)]);
+    chosen(&all, &options.peers, "peer", |peer| peer.name)
+}
+
+/// A program of ours.
+fn beside(name: &str) -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?.with_file_name(name);
+    ensure!(
+        is_program(&program),
+        "{} is no program: build it with `cargo build --release`",
+        program.display()
+    );
+    Ok(program)
+}
+
+/// What a peer says of its version, on its first line that does.
+fn version(peer: &Peer) -> String {
+    let said = |program: &Path, option: &str| {
+        let output = Command::new(program).arg(option).output().ok()?;
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        text.lines().find(|line| line.contains("version")).map(|line| line.trim().to_owned())
+    };
+    match &peer.kind {
+        Kind::Bare => "straight to a server".to_owned(),
+        Kind::Ambit => format!("version {}", env!("CARGO_PKG_VERSION")),
+        Kind::Other { program, .. } => {
+            let option = if peer.name == "envoy" { "--version" } else { "-v" };
+            said(program, option).unwrap_or_else(|| program.display().to_string())
+        }
+    }
+}
