@@ -32,6 +32,8 @@ pub struct Config {
     pub drain_deadline: Duration,
     /// Ports of the admin, metrics and readiness servers.
     pub ports: Ports,
+    /// Write headers of HTTP/1 as the other side wrote them, not in lower case (`PRESERVE_HEADER_CASE`).
+    pub preserve_header_case: bool,
     /// Limits against what peers may do.
     pub limits: Limits,
     /// Where spans go.
@@ -135,6 +137,7 @@ fn read(mut env: Env) -> Result<Config, ConfigError> {
         workers: worker_count(&mut env, "WAYPOINT"),
         drain_deadline: drain_deadline(&mut env),
         ports: Ports::from_env(&mut env),
+        preserve_header_case: env.flag("PRESERVE_HEADER_CASE", false),
         tracing,
         limits: Limits {
             detection: env.duration("PROTOCOL_DETECTION_TIMEOUT", limits.detection),

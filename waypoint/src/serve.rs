@@ -86,6 +86,7 @@ async fn over_http1(connection: Arc<Connection>, io: Io) {
     let serving = http1::Builder::new()
         .timer(timer)
         .header_read_timeout(limits.header_read)
+        .preserve_header_case(connection.local.context.config.preserve_header_case)
         .max_headers(limits.header_fields)
         .max_buf_size(limits.header_bytes.max(8192))
         .serve_connection(TokioIo::new(io.counted(reads)), service)

@@ -436,3 +436,21 @@ spec:
     })
     .await;
 }
+
+#[tokio::test]
+async fn names_of_headers_keep_their_case_where_that_is_wanted() {
+    if missing(&[]).is_some() {
+        return;
+    }
+    let scene = Scene::start_with(&[("PRESERVE_HEADER_CASE", "true")]).await;
+    let endpoint = Endpoint::start(&scene, "far", |_| answer(200, "X-AnSwEr: yes\r\n", ""));
+    scene.offer(Service::http("cased", endpoint.port).on(FAR)).await;
+    let mut stream = scene.connect("cased").await.unwrap();
+    let request = "GET / HTTP/1.1\r\nHost: cased\r\nX-QuEsTiOn: yes\r\n\r\n";
+    let response = http1::send(&mut stream, request).await.unwrap();
+    let named =
+        |message: &http1::Message, name: &str| message.headers.iter().any(|(n, _)| n == name);
+    assert!(named(&response, "X-AnSwEr"), "{:?}", response.headers);
+    let seen = endpoint.requests();
+    assert!(seen.iter().any(|request| named(request, "X-QuEsTiOn")), "{seen:?}");
+}

@@ -215,7 +215,11 @@ impl Forward<'_> {
 
     /// The request as it is sent, with a body from its beginning.
     fn request(&mut self) -> Result<Option<Request<Body>>, Answer> {
-        let parts = self.head.to_parts(self.http2)?;
+        let mut parts = self.head.to_parts(self.http2)?;
+        if self.exchange.connection.local.context.config.preserve_header_case {
+            // The codec keeps the names as they were written there.
+            parts.extensions.clone_from(&self.head.extensions);
+        }
         Ok(self.body.next().map(|body| Request::from_parts(parts, body)))
     }
 

@@ -15,9 +15,13 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 const MAX_HEADERS: usize = 256;
 const MAX_HEADER_BYTES: usize = 128 << 10;
 
-/// Speaks HTTP/1.1 on `io`; the connection runs in a task of its own.
-pub(super) async fn http1(io: Io) -> hyper::Result<http1::SendRequest<Body>> {
+/// Speaks HTTP/1.1 on `io`, with the names of headers in the case that they came in where that is wanted; the connection runs in a task of its own.
+pub(super) async fn http1(
+    io: Io,
+    preserve_header_case: bool,
+) -> hyper::Result<http1::SendRequest<Body>> {
     let (send, connection) = http1::Builder::new()
+        .preserve_header_case(preserve_header_case)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES)
         .handshake(TokioIo::new(io))

@@ -160,7 +160,9 @@ impl Try<'_> {
             return Ok(kept);
         }
         let (about, io) = self.dial(now).await?;
-        Ok(Http1 { send: http1(io).await.map_err(ConnectFailure::from)?, about })
+        let preserve_case = self.local.context.config.preserve_header_case;
+        let send = http1(io, preserve_case).await.map_err(ConnectFailure::from)?;
+        Ok(Http1 { send, about })
     }
 
     async fn http2_connection(&self) -> Result<Http2Lease, SendError> {
