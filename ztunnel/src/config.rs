@@ -38,6 +38,8 @@ pub struct Config {
     pub localhost_app_tunnel: bool,
     /// Use HBONE even where both pods are on this node.
     pub encrypt_local: bool,
+    /// Refuse connections to what the mesh does not know (`OUTBOUND_TRAFFIC_POLICY`).
+    pub registry_only: bool,
     /// Data-plane threads.
     pub workers: usize,
     /// Grace period for open connections after SIGTERM.

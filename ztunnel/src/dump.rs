@@ -148,6 +148,7 @@ fn config(context: &Context) -> Value {
         "ipv6Enabled": config.sockets.ipv6,
         "dnsProxy": config.dns.enabled,
         "encryptLocal": config.encrypt_local,
+        "registryOnly": config.registry_only,
         "unknownPolicy": format!("{:?}", config.unknown_policy),
         "selfTerminationDeadlineSeconds": config.drain_deadline.as_secs(),
     })

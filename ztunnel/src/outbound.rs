@@ -154,6 +154,7 @@ impl Outbound {
         let node = Node {
             is_captured: &|workload| context.pods.find(workload).is_some(),
             encrypt_local: context.config.encrypt_local || self.workload.encrypt_local,
+            registry_only: context.config.registry_only,
         };
         let snapshot = context.state.snapshot();
         let planned = plan(resolve(&snapshot, &request, &mut rand::rng()), &node);

@@ -40,12 +40,19 @@ pub(crate) struct Node<'a> {
     pub is_captured: &'a (dyn Fn(&Workload) -> bool + Sync),
     /// Whether the local path is turned off, here or for the source.
     pub encrypt_local: bool,
+    /// Whether only what the mesh knows may be dialled.
+    pub registry_only: bool,
 }
 
 /// Decides the way of a connection.
 pub(crate) fn plan(resolution: Resolution, node: &Node<'_>) -> Plan {
     match resolution {
         Resolution::Refuse(refusal) => Plan::Refuse(refusal),
+        Resolution::Passthrough(Passthrough { destination, service: None })
+            if node.registry_only =>
+        {
+            Plan::Refuse(Refusal::NotRegistered(destination))
+        }
         Resolution::Passthrough(Passthrough { destination, service }) => {
             Plan::Tcp { destination, ends: Ends { dialled: None, destination: None, service } }
         }

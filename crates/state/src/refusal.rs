@@ -58,6 +58,11 @@ pub enum Refusal {
         /// The service or workload in front of which it should stand.
         target: Str,
     },
+    /// Nothing that the mesh knows has this address, and only what it knows may be dialled.
+    #[error(
+        "{0} is unknown to the mesh, and only what it knows may be dialled: a ServiceEntry makes it known"
+    )]
+    NotRegistered(SocketAddr),
 }
 
 // === impl Refusal ===
@@ -90,6 +95,7 @@ impl Refusal {
             Self::NoRemoteIdentity { .. } => "no_remote_identity",
             Self::UnknownGateway { .. } => "unknown_gateway",
             Self::UnknownWaypoint { .. } => "unknown_waypoint",
+            Self::NotRegistered(_) => "not_registered",
         }
     }
 }

@@ -9,7 +9,7 @@ use ambit_model::{
     NetworkAddress, TunnelProtocol, WeightedWaypoint,
 };
 use ambit_sandbox::FABRIC_V4;
-use ambit_tests::{Mesh, Peer, greet, identity, missing, soon};
+use ambit_tests::{Mesh, Peer, eventually, greet, identity, missing, soon};
 use tokio::io::{AsyncReadExt, BufReader};
 
 use super::{gateway, service, workload};
@@ -172,6 +172,24 @@ fn outside(mesh: &Mesh) -> SocketAddr {
         }
     });
     address
+}
+
+#[tokio::test]
+async fn only_what_the_mesh_knows_is_dialled_where_that_is_wanted() {
+    if missing(&[]).is_some() {
+        return;
+    }
+    let builder = Mesh::builder().pod("client", "n1").plain_pod("plain", "n1");
+    let mesh = builder.env("OUTBOUND_TRAFFIC_POLICY", "REGISTRY_ONLY").start().await;
+    mesh.greeter("plain", 8080, "plain for");
+    let known = mesh.ask("client", mesh.at("plain", 8080)).await;
+    assert_eq!(known, format!("plain for {}", mesh.ip("client")));
+    assert_eq!(mesh.ask("client", outside(&mesh)).await, "reset");
+    eventually(|| async {
+        let log = mesh.log("n1");
+        if log.contains("a ServiceEntry makes it known") { Ok(()) } else { Err(log) }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ pub(super) fn read(mut env: Env) -> Result<Config, ConfigError> {
         response_baggage: env.flag("ENABLE_RESPONSE_BAGGAGE", true),
         localhost_app_tunnel: env.flag("LOCALHOST_APP_TUNNEL", true),
         encrypt_local: env.flag("ENCRYPT_LOCAL", false),
+        registry_only: registry_only(&mut env),
         workers: worker_count(&mut env, "ZTUNNEL"),
         drain_deadline: drain_deadline(&mut env),
         ports: Ports::from_env(&mut env),
@@ -131,6 +132,18 @@ fn unknown_policy(env: &mut Env) -> UnknownPolicy {
         Some(other) => {
             env.mistake("UNKNOWN_POLICY", other, "deny or allow");
             UnknownPolicy::Deny
+        }
+    }
+}
+
+/// The names are those of Istio's `outboundTrafficPolicy`.
+fn registry_only(env: &mut Env) -> bool {
+    match env.text("OUTBOUND_TRAFFIC_POLICY").as_deref() {
+        None | Some("ALLOW_ANY") => false,
+        Some("REGISTRY_ONLY") => true,
+        Some(other) => {
+            env.mistake("OUTBOUND_TRAFFIC_POLICY", other, "ALLOW_ANY or REGISTRY_ONLY");
+            true
         }
     }
 }
