@@ -15,7 +15,7 @@ mod testbed;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
@@ -25,9 +25,12 @@ use crate::scenario::CONGESTION_CONTROL;
 use crate::tools::{self, H2LOAD, HAPROXY, NGINX, WRK, is_program};
 use measure::{Plan, measure};
 use peer::{Kind, Peer};
-use results::{Results, Summary};
+use results::{Results, Summary, Updates};
 use scenario::SCENARIOS;
 use testbed::Testbed;
+
+/// Changes of a route that are timed.
+const UPDATES: u32 = 20;
 
 /// What the user can choose.
 #[derive(clap::Args, Debug)]
@@ -81,6 +84,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     eprintln!("everything is up after {:.1} s", started.elapsed().as_secs_f64());
     let plan = Plan { scenarios, rounds: options.rounds, seconds: options.seconds };
     let (samples, failures) = measure(&testbed, &peers, &plan, &tools).await;
+    let updates = updates(&testbed, &peers, &plan).await?;
     drop(testbed);
 
     let results = Results {
@@ -91,6 +95,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         seconds: plan.seconds,
         peers: peers.iter().map(|peer| (peer.name, version(peer))).collect(),
         summaries: Summary::all(&samples),
+        updates,
         failures,
         samples,
         took_seconds: started.elapsed().as_secs_f64(),
@@ -101,6 +106,19 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         std::fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))?;
     }
     Ok(if results.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How fast changes of routes are in force at Ambit's gateways.
+async fn updates(testbed: &Testbed, peers: &[Peer], plan: &Plan) -> anyhow::Result<Vec<Updates>> {
+    let mut updates = Vec::new();
+    if peers.iter().any(|peer| matches!(peer.kind, Kind::Ambit)) {
+        for routes in testbed::routes(&plan.scenarios) {
+            let took = testbed.updates(routes, UPDATES).await?;
+            let seconds = took.iter().map(Duration::as_secs_f64).collect();
+            updates.push(Updates { routes, seconds });
+        }
+    }
+    Ok(updates)
 }
 
 /// Who is to be measured.

@@ -2,9 +2,13 @@
 
 use comfy_table::Table;
 
-use super::results::{Results, Summary};
+use super::results::{Results, Summary, Updates};
 use super::scenario::Scenario;
 use crate::report::{STYLE, aligned, at_least, at_most, digits, latency, megabytes};
+use crate::results::percentile;
+
+/// Until a changed route is in force, seconds, from when the controller sees it.
+const UPDATE_GOAL: f64 = 0.05;
 
 /// The whole report.
 pub(crate) fn render(results: &Results, scenarios: &[Scenario]) -> String {
@@ -108,6 +112,18 @@ fn footer(results: &Results) -> String {
         "\nCPU is the proxy's for each request. In brackets what Ambit aims at beside Envoy; ! marks what it misses.\n\
          Memory of nginx counts what its processes share more than once.\n",
     );
+    for Updates { routes, seconds } in &results.updates {
+        let mut sorted = seconds.clone();
+        sorted.sort_by(f64::total_cmp);
+        if let (Some(middle), Some(worst)) = (percentile(&sorted, 0.5), sorted.last()) {
+            text.push_str(&format!(
+                "A changed route, beside {routes}, is in force after {}, {} at worst [≤ {}].\n",
+                latency(middle),
+                latency(*worst),
+                latency(UPDATE_GOAL),
+            ));
+        }
+    }
     if !results.peers.iter().any(|(name, _)| *name == "envoy") {
         text.push_str("Name an Envoy with PEER_ENVOY=… to see Ambit beside it.\n");
     }

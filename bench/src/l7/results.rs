@@ -16,9 +16,18 @@ pub(crate) struct Results {
     /// Name and version.
     pub(crate) peers: Vec<(&'static str, String)>,
     pub(crate) summaries: Vec<Summary>,
+    pub(crate) updates: Vec<Updates>,
     pub(crate) failures: Vec<Failure>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) took_seconds: f64,
+}
+
+/// How long changes of a route take to be in force, seconds.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Updates {
+    /// How many routes the gateway has.
+    pub(crate) routes: u32,
+    pub(crate) seconds: Vec<f64>,
 }
 
 /// What a figure is about.

@@ -203,6 +203,39 @@ impl Testbed {
         }
     }
 
+    /// Changes a route of Ambit's gateway with so many routes `count` times, and finds out how long each time requests
+    /// are still answered by the old one. That includes what the sandbox and the controller take to notice a file.
+    ///
+    /// # Errors
+    /// A change never comes into force.
+    pub(crate) async fn updates(&self, routes: u32, count: u32) -> anyhow::Result<Vec<Duration>> {
+        const PATH: &str = "/.versioned";
+        let gateway = Peer::ambit().pod(routes);
+        let (pod, client) = (self.pod(PLAIN, &gateway)?, self.pod(PLAIN, "client")?);
+        let address = SocketAddr::new(pod.ip(), HTTP_PORT);
+        let mut took = Vec::new();
+        // The first one adds the route.
+        for version in 0..=count {
+            self.apply(objects::versioned(PLAIN, &gateway, PATH, version)).await?;
+            let began = Instant::now();
+            let wanted = format!("/{version}\r\n");
+            while !client
+                .room()
+                .run(move || answer(address, "GET", PATH))
+                .flatten()?
+                .contains(&wanted)
+            {
+                ensure!(
+                    began.elapsed() < LIMIT,
+                    "version {version} of a route of {gateway} is not in force"
+                );
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            took.extend((version > 0).then(|| began.elapsed()));
+        }
+        Ok(took)
+    }
+
     /// The tunnel of the node, which carries what goes to the waypoint and on from it.
     pub(crate) fn tunnel(&self) -> anyhow::Result<Vec<u32>> {
         let pid = self.sandbox.component_pid(&Component::Ztunnel("node-1".to_owned()))?;
@@ -211,7 +244,7 @@ impl Testbed {
 }
 
 /// The numbers of routes that the scenarios ask for.
-fn routes(scenarios: &[Scenario]) -> impl Iterator<Item = u32> {
+pub(super) fn routes(scenarios: &[Scenario]) -> impl Iterator<Item = u32> {
     let asked = |routes: &u32| scenarios.iter().any(|s| s.way == Way::Gateway { routes: *routes });
     ROUTES.into_iter().filter(asked)
 }
@@ -226,13 +259,19 @@ fn processes(room: &Room) -> anyhow::Result<Vec<u32>> {
     Ok(fs::read_dir("/proc")?.flatten().filter_map(of).collect())
 }
 
-/// The status of the answer to a request without a body.
-fn status(address: SocketAddr, method: &str, path: &str) -> io::Result<u16> {
+/// The head of the answer to a request without a body, and perhaps more.
+fn answer(address: SocketAddr, method: &str, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
-    let mut start = [0; 12];
-    stream.read_exact(&mut start)?;
-    let digits = String::from_utf8_lossy(&start[9..]).parse();
-    digits.map_err(|_| io::ErrorKind::InvalidData.into())
+    let mut answer = Vec::new();
+    stream.take(64 << 10).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// The status of the answer to a request without a body.
+fn status(address: SocketAddr, method: &str, path: &str) -> io::Result<u16> {
+    let answer = answer(address, method, path)?;
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }

@@ -63,6 +63,18 @@ pub(super) fn gateway(namespace: &str, name: &str, routes: u32, servers: &[&str]
     yaml(&objects)
 }
 
+/// A route of a gateway whose answer names a version of it.
+pub(super) fn versioned(namespace: &str, gateway: &str, path: &str, version: u32) -> String {
+    let to = json!({ "type": "ReplaceFullPath", "replaceFullPath": format!("/{version}") });
+    let redirect = json!({ "type": "RequestRedirect", "requestRedirect": { "path": to } });
+    let rule = json!({
+        "matches": [{ "path": { "type": "Exact", "value": path } }],
+        "filters": [redirect],
+    });
+    let parent = json!({ "name": gateway, "sectionName": "http" });
+    yaml(&[route((namespace, &format!("{gateway}-versioned")), &parent, vec![rule])])
+}
+
 /// The waypoint, a service of all servers with one route, and who may use it.
 pub(super) fn waypoint(namespace: &str, servers: &[&str]) -> String {
     let mut objects = services(namespace, servers);
