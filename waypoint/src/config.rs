@@ -62,8 +62,6 @@ pub struct Limits {
     pub client_idle: Duration,
     /// Bytes of a request's header.
     pub header_bytes: usize,
-    /// Fields of a request's header.
-    pub header_fields: usize,
     /// Bytes of a request body that are kept for another try.
     pub replay_bytes: usize,
     /// How long a connection to an endpoint may take, where no policy says.
@@ -100,7 +98,6 @@ impl Default for Limits {
             header_read: Duration::from_secs(15),
             client_idle: Duration::from_secs(3600),
             header_bytes: 64 << 10,
-            header_fields: 256,
             replay_bytes: 64 << 10,
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(60),

@@ -7,6 +7,7 @@ use ambit_hbone::{Baggage, ConnectHeaders, Forwarded};
 use ambit_lifecycle::Drain;
 use ambit_model::{Identity, Str, Workload};
 use ambit_telemetry::{ConnectionSecurity, PeerLabels};
+use http::HeaderValue;
 use xxhash_rust::xxh64::xxh64;
 
 use crate::context::Local;
@@ -31,6 +32,8 @@ pub(crate) struct Connection {
     /// On whose behalf its requests are sent on.
     pub source: upstream::Source,
     pub scheme: &'static str,
+    /// The client's address, as endpoints of gateways are told it.
+    pub forwarded_for: Option<HeaderValue>,
     /// The metric series that its requests were counted in.
     pub series: KnownSeries,
 }
@@ -72,6 +75,12 @@ impl Connection {
             scheme: match &target {
                 Target::Front { name: Some(_), .. } => "https",
                 _ => "http",
+            },
+            forwarded_for: match &target {
+                Target::Front { .. } => {
+                    HeaderValue::try_from(client.address.ip().to_canonical().to_string()).ok()
+                }
+                _ => None,
             },
             target,
             caller,

@@ -107,7 +107,6 @@ fn serve_port(
 }
 
 async fn connection(local: Arc<Local>, drain: Drain, port: u16, tcp: TcpStream, peer: SocketAddr) {
-    let ended = drain.ended.clone();
     let opened = timeout(HANDSHAKE, open(&local, port, tcp)).await;
     match opened.unwrap_or(Err(Refused::Timeout)) {
         Ok((io, name)) => {
@@ -117,7 +116,7 @@ async fn connection(local: Arc<Local>, drain: Drain, port: u16, tcp: TcpStream, 
             let client = Client { address: peer, identity: None, workload, baggage: None };
             let target = Target::Front { port, name };
             let connection = Connection::new(local, drain, client, target);
-            ended.run_until_cancelled(serve::connection(Arc::new(connection), io)).await;
+            serve::connection(Arc::new(connection), io).await;
         }
         Err(error) => {
             local.context.metrics.refused(error.reason());

@@ -6,49 +6,70 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
-use tokio::time::Sleep as TokioSleep;
+use parking_lot::Mutex;
+use tokio::time::{Instant as Deadline, Sleep as TokioSleep};
 
 /// How often something has been read from a connection.
 pub(crate) type Reads = Arc<AtomicU64>;
 
 /// The timer of one connection's codec.
 pub(crate) struct HeadTimer {
-    pub(crate) reads: Reads,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    reads: Reads,
     /// How long a head may take.
-    pub(crate) head: Duration,
+    head: Duration,
     /// How long there may be none.
-    pub(crate) idle: Duration,
+    idle: Duration,
+    /// One for all heads: what is set for a later time than is wanted is found out when it wakes.
+    alarm: Mutex<Pin<Box<TokioSleep>>>,
 }
 
 /// The wait for one head.
 struct Wait {
-    reads: Reads,
+    shared: Arc<Shared>,
     /// How much had been read when the wait began.
     before: u64,
-    head: Duration,
+    /// When it is over.
+    until: Deadline,
     begun: bool,
-    over: Pin<Box<TokioSleep>>,
+}
+
+// === impl HeadTimer ===
+
+impl HeadTimer {
+    /// For a connection that counts what is read in `reads`.
+    pub(crate) fn new(reads: Reads, head: Duration, idle: Duration) -> Self {
+        let alarm = Mutex::new(Box::pin(tokio::time::sleep(idle)));
+        Self { shared: Arc::new(Shared { reads, head, idle, alarm }) }
+    }
 }
 
 impl Timer for HeadTimer {
-    fn sleep(&self, _: Duration) -> Pin<Box<dyn Sleep>> {
-        Box::pin(Wait {
-            before: self.reads.load(Relaxed),
-            reads: self.reads.clone(),
-            head: self.head,
-            begun: false,
-            over: Box::pin(tokio::time::sleep(self.idle)),
-        })
+    fn sleep(&self, head: Duration) -> Pin<Box<dyn Sleep>> {
+        self.sleep_until(Deadline::now().into_std() + head)
     }
 
+    /// The codec asks for the time that a head may take from now on.
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        self.sleep(deadline.saturating_duration_since(Instant::now()))
+        let shared = self.shared.clone();
+        let idle = shared.idle.saturating_sub(shared.head);
+        Box::pin(Wait {
+            before: shared.reads.load(Relaxed),
+            until: Deadline::from_std(deadline) + idle,
+            begun: false,
+            shared,
+        })
     }
 }
+
+// === impl Wait ===
 
 impl Sleep for Wait {}
 
@@ -56,12 +77,21 @@ impl Future for Wait {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.begun && self.reads.load(Relaxed) > self.before {
+        if !self.begun && self.shared.reads.load(Relaxed) > self.before {
             self.begun = true;
-            let until = tokio::time::Instant::now() + self.head;
-            self.over.as_mut().reset(until);
+            self.until = Deadline::now() + self.shared.head;
         }
-        self.over.as_mut().poll(cx)
+        let mut alarm = self.shared.alarm.lock();
+        if alarm.deadline() > self.until {
+            alarm.as_mut().reset(self.until);
+        }
+        loop {
+            ready!(alarm.as_mut().poll(cx));
+            if Deadline::now() >= self.until {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(self.until);
+        }
     }
 }
 
@@ -72,20 +102,26 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_has_its_time_from_its_first_byte_on() {
         let second = Duration::from_secs(1);
-        let timer = HeadTimer { reads: Reads::default(), head: 15 * second, idle: 3600 * second };
+        let reads = Reads::default();
+        let timer = HeadTimer::new(reads.clone(), 15 * second, 3600 * second);
         let began = tokio::time::Instant::now();
-        timer.sleep(second).await;
+        timer.sleep(15 * second).await;
         assert_eq!(began.elapsed().as_secs(), 3600);
 
         // The codec asks again whenever something was read.
-        let mut wait = timer.sleep(second);
+        let mut wait = timer.sleep(15 * second);
         let began = tokio::time::Instant::now();
         assert!(tokio::time::timeout(100 * second, wait.as_mut()).await.is_err());
         for _ in 0..3 {
-            timer.reads.fetch_add(1, Relaxed);
+            reads.fetch_add(1, Relaxed);
             assert!(tokio::time::timeout(4 * second, wait.as_mut()).await.is_err());
         }
         wait.await;
         assert_eq!(began.elapsed().as_secs(), 115);
+
+        // A connection that has had requests has all of its time again.
+        let began = tokio::time::Instant::now();
+        timer.sleep(15 * second).await;
+        assert_eq!(began.elapsed().as_secs(), 3600);
     }
 }

@@ -11,6 +11,7 @@ mod mirror;
 mod redirect;
 mod response;
 mod retry;
+mod source;
 mod sticky;
 mod upgrade;
 mod version;
@@ -53,8 +54,8 @@ async fn phases(
 ) -> Result<Response<response::Content>, Answer> {
     let (parts, body) = message.into_parts();
     let mut head = Head::read(parts, exchange.connection.scheme)?;
-    if let Target::Front { .. } = &exchange.connection.target {
-        head.forwarded_for(exchange.connection.peer.ip());
+    if let Some(client) = &exchange.connection.forwarded_for {
+        head.forwarded_for(client);
     }
     exchange.asked(&mut head);
     let connection = exchange.connection.clone();

@@ -29,7 +29,9 @@ pub(crate) async fn connection(connection: Arc<Connection>, mut io: Io) {
             // Only where anything may come may the server be the one to speak first.
             let limit =
                 if declared == Declared::Detect { limits.detection } else { limits.header_read };
-            match sniff(&mut io, limit).await {
+            let sniffed = connection.drain.ended.run_until_cancelled(sniff(&mut io, limit)).await;
+            let Some(sniffed) = sniffed else { return };
+            match sniffed {
                 Ok((protocol, read)) => {
                     io = io.unread(read);
                     match (declared, protocol) {
@@ -81,13 +83,11 @@ async fn over_http1(connection: Arc<Connection>, io: Io) {
         async move { request::serve(connection, message).await }
     });
     let reads = Reads::default();
-    let timer =
-        HeadTimer { reads: reads.clone(), head: limits.header_read, idle: limits.client_idle };
+    let timer = HeadTimer::new(reads.clone(), limits.header_read, limits.client_idle);
     let serving = http1::Builder::new()
         .timer(timer)
         .header_read_timeout(limits.header_read)
         .preserve_header_case(connection.local.context.config.preserve_header_case)
-        .max_headers(limits.header_fields)
         .max_buf_size(limits.header_bytes.max(8192))
         .serve_connection(TokioIo::new(io.counted(reads)), service)
         .with_upgrades();

@@ -40,6 +40,46 @@ impl Choice {
         request: &Request<'_>,
         rng: &mut impl rand::Rng,
     ) -> Option<&'a Arc<Endpoint>> {
+        if let [tier] = &endpoints.tiers[..]
+            && let [only] = &tier.members[..]
+        {
+            // Better one that fails than none at all.
+            return Some(only);
+        }
+        self.blindly(endpoints, settings, request, rng)
+            .or_else(|| self.with_care(endpoints, settings, request, rng))
+    }
+
+    /// One of the nearest, where all of them count alike, without a look at the others; none where the one that is drawn
+    /// cannot be used, or nobody may be drawn.
+    fn blindly<'a>(
+        &self,
+        endpoints: &'a Endpoints,
+        settings: &Settings,
+        request: &Request<'_>,
+        rng: &mut impl rand::Rng,
+    ) -> Option<&'a Arc<Endpoint>> {
+        let nearest = endpoints.tiers.first()?;
+        let members = &nearest.members;
+        let sticky = settings.algorithm == Algorithm::ConsistentHash && request.hash.is_some();
+        if !nearest.is_even || settings.warmup.is_some() || sticky {
+            return None;
+        }
+        let chosen = match settings.algorithm {
+            Algorithm::RoundRobin => members.get(self.turn.fetch_add(1, Relaxed) % members.len()),
+            algorithm => by_draw(algorithm, || members.get(random(members.len(), rng))),
+        }?;
+        let usable = !chosen.health.is_ejected(request.now) && !request.tried.contains(&chosen.uid);
+        usable.then_some(chosen)
+    }
+
+    fn with_care<'a>(
+        &self,
+        endpoints: &'a Endpoints,
+        settings: &Settings,
+        request: &Request<'_>,
+        rng: &mut impl rand::Rng,
+    ) -> Option<&'a Arc<Endpoint>> {
         let all = endpoints.len();
         let healthy = endpoints.iter().filter(|e| !e.health.is_ejected(request.now)).count();
         let panic = settings.outlier.is_some_and(|outlier| outlier.is_panic(healthy, all));
@@ -78,31 +118,46 @@ impl Choice {
             return Some(first);
         }
         let even = rest.iter().all(|(_, other)| other == weight);
-        let draw = |rng: &mut _| {
-            if even { members.get(random(members.len(), rng)) } else { weighted(members, rng) }
+        let draw = || {
+            let drawn =
+                if even { members.get(random(members.len(), rng)) } else { weighted(members, rng) };
+            drawn.map(|(endpoint, _)| *endpoint)
         };
-        let better = |cost: fn(&Endpoint) -> f64, rng: &mut _| {
-            let (a, b) = (draw(rng)?, draw(rng)?);
-            Some(if cost(b.0) < cost(a.0) { b } else { a })
-        };
-        let chosen = match (settings.algorithm, request.hash) {
-            (Algorithm::ConsistentHash, Some(hash)) => members.iter().max_by(|(a, _), (b, _)| {
-                let score = |e: &Endpoint| score(hash, &e.uid, e.workload.capacity);
-                score(a).total_cmp(&score(b))
-            }),
-            (Algorithm::RoundRobin, _) if even => {
-                members.get(self.turn.fetch_add(1, Relaxed) % members.len())
+        match (settings.algorithm, request.hash) {
+            (Algorithm::ConsistentHash, Some(hash)) => {
+                let all = members.iter().map(|(endpoint, _)| *endpoint);
+                all.max_by(|a, b| {
+                    let score = |e: &Endpoint| score(hash, &e.uid, e.workload.capacity);
+                    score(a).total_cmp(&score(b))
+                })
             }
-            (Algorithm::LeastRequest, _) => better(|e| f64::from(e.active()), rng),
-            (Algorithm::PeakEwma, _) => better(Endpoint::cost, rng),
-            _ => draw(rng),
-        };
-        chosen.map(|(endpoint, _)| *endpoint)
+            (Algorithm::RoundRobin, _) if even => {
+                let next = members.get(self.turn.fetch_add(1, Relaxed) % members.len());
+                next.map(|(endpoint, _)| *endpoint)
+            }
+            (algorithm, _) => by_draw(algorithm, draw),
+        }
     }
 }
 
 /// An endpoint and its weight.
 type Candidate<'a> = (&'a Arc<Endpoint>, u64);
+
+/// The better of two that are drawn, where the algorithm says what is better; else the first that is.
+fn by_draw<'a>(
+    algorithm: Algorithm,
+    mut draw: impl FnMut() -> Option<&'a Arc<Endpoint>>,
+) -> Option<&'a Arc<Endpoint>> {
+    let first = draw()?;
+    let better = |cost: fn(&Endpoint) -> f64, second: &'a Arc<Endpoint>| {
+        if cost(second) < cost(first) { second } else { first }
+    };
+    Some(match algorithm {
+        Algorithm::LeastRequest => better(|e| f64::from(e.active()), draw()?),
+        Algorithm::PeakEwma => better(Endpoint::cost, draw()?),
+        _ => first,
+    })
+}
 
 /// A number below `n`.
 fn random(n: usize, rng: &mut impl rand::Rng) -> usize {

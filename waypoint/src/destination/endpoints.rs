@@ -35,12 +35,17 @@ pub(crate) struct Tier {
     pub members: Vec<Arc<Endpoint>>,
     /// The weight of each member, where it is not its own capacity.
     pub weights: Option<Vec<u64>>,
+    /// Whether all members have the same weight.
+    pub is_even: bool,
 }
 
 #[cfg(test)]
 impl Tier {
     pub(super) fn of(members: Vec<Arc<Endpoint>>) -> Self {
-        Self { rank: Default::default(), members, weights: None }
+        let mut tier = Self::new(Default::default());
+        tier.members = members;
+        tier.compare();
+        tier
     }
 }
 
@@ -82,7 +87,7 @@ impl Endpoints {
             let workload = snapshot.workload_at(&place.network, ip);
             let members: Vec<Arc<Endpoint>> =
                 workload.into_iter().map(|w| self.of_workload(w, (ip, of.port), place)).collect();
-            let tiers = vec![Tier { rank: Default::default(), members, weights: None }];
+            let tiers = vec![Tier { members, ..Tier::new(Default::default()) }];
             return Self { version, service: None, tiers };
         }
         let Some(service) = snapshot.service(&of.service).cloned() else {
@@ -115,7 +120,7 @@ impl Endpoints {
             };
             match tiers.iter_mut().find(|tier| tier.rank == rank) {
                 Some(tier) => tier.members.push(endpoint),
-                None => tiers.push(Tier { rank, members: vec![endpoint], weights: None }),
+                None => tiers.push(Tier { members: vec![endpoint], ..Tier::new(rank) }),
             }
         }
         tiers.sort_by_key(|tier| std::cmp::Reverse(tier.rank));
@@ -123,11 +128,25 @@ impl Endpoints {
             tiers.iter_mut().for_each(|tier| tier.distribute(shares));
             tiers.retain(|tier| !tier.members.is_empty());
         }
+        tiers.iter_mut().for_each(Tier::compare);
         Self { version, service: Some(service), tiers }
     }
 }
 
+// === impl Tier ===
+
 impl Tier {
+    fn new(rank: (Rank, usize)) -> Self {
+        Self { rank, members: Vec::new(), weights: None, is_even: false }
+    }
+
+    /// Finds out whether all members count alike.
+    fn compare(&mut self) {
+        let mut capacities = self.members.iter().map(|endpoint| endpoint.workload.capacity);
+        let first = capacities.next();
+        self.is_even = self.weights.is_none() && capacities.all(|other| Some(other) == first);
+    }
+
     /// Gives each locality its share, and each endpoint there its part by capacity.
     fn distribute(&mut self, shares: &[(LocalityPattern, u32)]) {
         /// Fine enough for a share of one among many endpoints.

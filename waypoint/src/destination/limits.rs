@@ -1,7 +1,7 @@
 //! Counting what is under way, up to a limit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 
 use tokio::sync::Notify;
 
@@ -30,7 +30,7 @@ impl Limit {
     pub(crate) fn acquire(&self, most: Option<u32>) -> Option<Permit> {
         let most = most.unwrap_or(u32::MAX);
         let more = |count: u32| (count < most).then_some(count + 1);
-        let counted = self.0.count.fetch_update(Relaxed, Relaxed, more);
+        let counted = self.0.count.fetch_update(SeqCst, SeqCst, more);
         counted.ok().map(|_| Permit(self.0.clone()))
     }
 
@@ -39,7 +39,7 @@ impl Limit {
         if let Some(permit) = self.acquire(most) {
             return permit;
         }
-        self.0.waiting.fetch_add(1, Relaxed);
+        self.0.waiting.fetch_add(1, SeqCst);
         let _waiting = Waiting(&self.0.waiting);
         loop {
             let freed = self.0.freed.notified();
@@ -72,8 +72,11 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Relaxed);
-        self.0.freed.notify_one();
+        // Who waits says so before trying a last time: one of the two sees the other.
+        self.0.count.fetch_sub(1, SeqCst);
+        if self.0.waiting.load(SeqCst) > 0 {
+            self.0.freed.notify_one();
+        }
     }
 }
 

@@ -30,7 +30,8 @@ pub(crate) struct Exchange {
     pub flag: RequestFlag,
     /// Why this process answered itself, in words.
     pub reason: Option<Box<str>>,
-    pub sent: Arc<Seen>,
+    /// The request's body, where it has one.
+    pub sent: Option<Arc<Seen>>,
     /// What rules want of the response's head.
     pub response_edits: Vec<Edit>,
     pub destination: Option<Arc<Destination>>,
@@ -72,7 +73,7 @@ impl Exchange {
             began: Instant::now(),
             flag: RequestFlag::None,
             reason: None,
-            sent: Arc::default(),
+            sent: None,
             response_edits: Vec::new(),
             destination: None,
             endpoint: None,
@@ -89,9 +90,6 @@ impl Exchange {
     pub(super) fn asked(&mut self, head: &mut Head) {
         self.span = self.connection.local.context.spans.begin(&mut head.headers);
         self.grpc = head.is_grpc();
-        if self.grpc {
-            self.sent = Arc::new(Seen::of_grpc());
-        }
         if access::enabled() || self.span.is_some() {
             self.asked = Some(Box::new(Line {
                 method: head.method.clone(),
@@ -125,7 +123,7 @@ impl Exchange {
         self.told = true;
         let figures = RequestFigures {
             duration: self.began.elapsed(),
-            request_bytes: self.sent.bytes(),
+            request_bytes: self.sent.as_ref().map_or(0, |sent| sent.bytes()),
             response_bytes: end.response_bytes,
         };
         let metrics = &self.connection.local.context.metrics;
@@ -138,7 +136,8 @@ impl Exchange {
         let series = self.connection.series.get(key, || metrics.requests.series(&self.labels(end)));
         series.count(figures);
         if self.grpc {
-            series.messages(self.sent.messages(), end.messages);
+            let sent = self.sent.as_ref().map_or(0, |sent| sent.messages());
+            series.messages(sent, end.messages);
         }
         if let Some(span) = self.span.take() {
             let failed = end.status == 0 || end.status >= 500;

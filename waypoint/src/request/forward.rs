@@ -6,7 +6,6 @@ use std::time::Instant;
 use ambit_model::Str;
 use ambit_telemetry::RequestFlag;
 use http::{Request, Response, StatusCode, Version};
-use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant as Deadline, sleep, timeout_at};
@@ -16,11 +15,12 @@ use super::exchange::Exchange;
 use super::head::{Head, strip_hop_by_hop};
 use super::response::{Content, Edit, Passed};
 use super::retry::{Tried, pause};
+use super::source::Source;
 use super::version::wants_http2;
 use super::{Routed, mirror, sticky, upgrade};
-use crate::body::{Body, Kept};
+use crate::body::Body;
 use crate::destination::{
-    Active, Destination, Endpoint, Endpoints, Outcome, Permit, Request as Asked, Settings,
+    Active, Destination, Endpoint, Outcome, Permit, Request as Asked, Settings,
 };
 use crate::rules::{Backend, Filter, RetryPolicy};
 use crate::upstream::{Refused, SendError, Sent, Try, send};
@@ -42,15 +42,9 @@ struct Forward<'a> {
     http2: bool,
     hash: Option<u64>,
     client: Option<OnUpgrade>,
-    permits: Vec<Permit>,
-}
-
-/// Where a request's body comes from.
-enum Source {
-    None,
-    /// It can be sent once.
-    Once(Option<Body>),
-    Kept(Kept),
+    permit: Permit,
+    /// Of the try that is under way, if it is not the first.
+    retry: Option<Permit>,
 }
 
 /// Sends the request to the backend that its rule chooses, and gives the endpoint's response.
@@ -107,7 +101,8 @@ pub(super) async fn forward(
         http2,
         hash,
         client,
-        permits: vec![permit],
+        permit,
+        retry: None,
     };
     forward.run().await
 }
@@ -148,33 +143,23 @@ fn backend_filters(
     Ok(())
 }
 
-/// An endpoint that has not failed this request yet, if there is one.
-pub(super) fn choose<'a>(
-    destination: &Destination,
-    endpoints: &'a Endpoints,
-    settings: &Settings,
-    hash: Option<u64>,
-    tried: &[Str],
-) -> Option<&'a Arc<Endpoint>> {
-    let request = Asked { hash, tried, now: Instant::now() };
-    destination.choice.choose(endpoints, settings, &request, &mut rand::rng())
-}
-
 // === impl Forward ===
 
 impl Forward<'_> {
     async fn run(mut self) -> Result<Response<Content>, Answer> {
-        self.destination.budget.earn(&self.settings.budget, Instant::now());
+        let mut now = Instant::now();
+        self.destination.budget.earn(&self.settings.budget, now);
         let (mut tried, mut request) = (Vec::new(), None);
         loop {
-            let endpoint = self.endpoint(&tried)?;
+            let endpoint = self.endpoint(&tried, now)?;
             let active = endpoint.enter();
             self.exchange.endpoint = Some(endpoint.clone());
             if request.is_none() {
                 request = self.request()?;
             }
-            let sent = self.attempt(&active, &mut request).await;
-            if !matches!(sent, Ok(Ok(_))) && self.exchange.sent.is_broken() {
+            let sent = self.attempt(&active, &mut request, now).await;
+            let broken = || self.exchange.sent.as_ref().is_some_and(|sent| sent.is_broken());
+            if !matches!(sent, Ok(Ok(_))) && broken() {
                 return Err(Answer::invalid("the request's body ended early or is no body"));
             }
             let outcome = match &sent {
@@ -189,10 +174,10 @@ impl Forward<'_> {
                     && self.destination.budget.spend(&self.settings.budget, Instant::now())
                 {
                     self.exchange.retries += 1;
-                    self.permits.truncate(1);
-                    self.permits.push(permit);
+                    self.retry = Some(permit);
                     tried.push(endpoint.uid.clone());
                     self.pause(outcome).await?;
+                    now = Instant::now();
                     continue;
                 }
             }
@@ -204,9 +189,11 @@ impl Forward<'_> {
         }
     }
 
-    fn endpoint(&self, tried: &[Str]) -> Result<Arc<Endpoint>, Answer> {
+    fn endpoint(&self, tried: &[Str], now: Instant) -> Result<Arc<Endpoint>, Answer> {
         let endpoints = self.destination.endpoints();
-        let chosen = choose(&self.destination, &endpoints, &self.settings, self.hash, tried);
+        let request = Asked { hash: self.hash, tried, now };
+        let choice = &self.destination.choice;
+        let chosen = choice.choose(&endpoints, &self.settings, &request, &mut rand::rng());
         chosen.cloned().ok_or_else(|| {
             let flag = RequestFlag::NoHealthyUpstream;
             Answer::new(StatusCode::SERVICE_UNAVAILABLE, flag, "no healthy upstream")
@@ -228,6 +215,7 @@ impl Forward<'_> {
         &self,
         endpoint: &Active,
         request: &mut Option<Request<Body>>,
+        began: Instant,
     ) -> Result<Result<Sent, SendError>, tokio::time::error::Elapsed> {
         let attempt = Try {
             local: &self.exchange.connection.local,
@@ -236,8 +224,8 @@ impl Forward<'_> {
             endpoint,
             source: &self.exchange.connection.source,
             http2: self.http2,
+            began,
         };
-        let began = Instant::now();
         let own = self.try_limit.map(|limit| Deadline::from_std(began + limit));
         let sent = match [own, self.deadline].into_iter().flatten().min() {
             None => Ok(send(&attempt, request).await),
@@ -314,7 +302,7 @@ impl Forward<'_> {
         let deadline = self.deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
         let (mut parts, body) = response.into_parts();
         parts.version = Version::HTTP_11;
-        let permits = self.permits;
+        let permits = (self.permit, self.retry);
         let passed =
             Passed { body, lease: Some(lease), _active: active, deadline, _permits: permits };
         Response::from_parts(parts, Content::Passed(Box::new(passed)))
@@ -340,46 +328,4 @@ fn refused(limit: Refused) -> Answer {
 fn timed_out() -> Answer {
     let reason = "upstream request timeout";
     Answer::new(StatusCode::GATEWAY_TIMEOUT, RequestFlag::Timeout, reason)
-}
-
-// === impl Source ===
-
-impl Source {
-    fn new(exchange: &Exchange, body: Incoming, keep: bool) -> Self {
-        let counted = exchange.sent.clone();
-        if body.is_end_stream() {
-            Self::None
-        } else if keep {
-            let limit = exchange.connection.local.context.config.limits.replay_bytes;
-            Self::Kept(Kept::new(body, limit, counted))
-        } else {
-            Self::Once(Some(Body::Passed(body, counted)))
-        }
-    }
-
-    /// A body for one more sending; none where there cannot be another.
-    fn next(&mut self) -> Option<Body> {
-        match self {
-            Self::None => Some(Body::Empty),
-            Self::Once(body) => body.take(),
-            Self::Kept(kept) => mirror::replay(kept),
-        }
-    }
-
-    /// A body for a copy of the request.
-    fn copy(&self) -> Option<Body> {
-        match self {
-            Self::None => Some(Body::Empty),
-            Self::Once(_) => None,
-            Self::Kept(kept) => mirror::replay(kept),
-        }
-    }
-
-    fn is_repeatable(&self) -> bool {
-        match self {
-            Self::None => true,
-            Self::Once(body) => body.is_some(),
-            Self::Kept(kept) => kept.is_whole(),
-        }
-    }
 }

@@ -1,7 +1,5 @@
 //! The head of a request: checked, and in one form whichever way it was written.
 
-use std::net::IpAddr;
-
 use ambit_policy::{EncodedSlashes, RequestPath};
 use http::header::Entry;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -98,21 +96,22 @@ impl Head {
     }
 
     /// Says who has asked, at the edge: endpoints see a gateway as their client. An id is given to those without one.
-    pub(crate) fn forwarded_for(&mut self, client: IpAddr) {
-        let client = client.to_canonical().to_string();
-        let before = self.headers.get_all(&X_FORWARDED_FOR).iter();
-        let before: Vec<&[u8]> = before.map(HeaderValue::as_bytes).collect();
-        let mut list = before.join(&b", "[..]);
-        if !list.is_empty() {
-            list.extend_from_slice(b", ");
-        }
-        list.extend_from_slice(client.as_bytes());
-        if let Ok(list) = HeaderValue::from_bytes(&list) {
-            self.headers.insert(X_FORWARDED_FOR, list);
+    pub(crate) fn forwarded_for(&mut self, client: &HeaderValue) {
+        match self.headers.entry(X_FORWARDED_FOR) {
+            Entry::Vacant(list) => {
+                list.insert(client.clone());
+            }
+            Entry::Occupied(mut list) => {
+                let hops = list.iter().chain([client]).map(HeaderValue::as_bytes);
+                let hops = hops.collect::<Vec<_>>().join(&b", "[..]);
+                if let Ok(hops) = HeaderValue::from_bytes(&hops) {
+                    list.insert(hops);
+                }
+            }
         }
         self.headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(self.scheme));
         if let Entry::Vacant(id) = self.headers.entry(X_REQUEST_ID)
-            && let Ok(new) = HeaderValue::try_from(request_id(rand::random()))
+            && let Ok(new) = HeaderValue::from_bytes(&request_id(rand::random()))
         {
             id.insert(new);
         }
@@ -175,12 +174,15 @@ impl Head {
     }
 }
 
-/// A random UUID of version 4 (RFC 9562 5.4).
-fn request_id(random: u128) -> String {
+/// A random UUID of version 4 (RFC 9562 5.4), as text.
+fn request_id(random: u128) -> [u8; 36] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let bits = random & !(0xf << 76) & !(0b11 << 62) | 0x4 << 76 | 0b10 << 62;
-    let hex = format!("{bits:032x}");
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+    let mut nibbles = (0..32).rev().map(|at| (bits >> (4 * at)) as usize & 0xf);
+    std::array::from_fn(|at| match at {
+        8 | 13 | 18 | 23 => b'-',
+        _ => nibbles.next().and_then(|nibble| DIGITS.get(nibble)).copied().unwrap_or(b'0'),
+    })
 }
 
 /// The path in the one form in which it is judged, routed by and sent on.

@@ -1,16 +1,16 @@
 //! Copies of requests, whose responses nobody waits for.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::Request;
 use http_body::Body as _;
 
-use super::forward::choose;
 use super::head::Head;
 use super::version::wants_http2;
 use crate::body::{Body, Kept};
 use crate::connection::Connection;
-use crate::destination::Destination;
+use crate::destination::{Destination, Request as Asked};
 use crate::rules::{Action, Filter};
 use crate::upstream::{Try, send};
 
@@ -49,7 +49,10 @@ async fn send_copy(
 ) {
     let settings = destination.settings().clone();
     let endpoints = destination.endpoints();
-    let Some(endpoint) = choose(&destination, &endpoints, &settings, None, &[]) else { return };
+    let began = Instant::now();
+    let asked = Asked { hash: None, tried: &[], now: began };
+    let chosen = destination.choice.choose(&endpoints, &settings, &asked, &mut rand::rng());
+    let Some(endpoint) = chosen else { return };
     let active = endpoint.enter();
     let attempt = Try {
         local: &connection.local,
@@ -58,6 +61,7 @@ async fn send_copy(
         endpoint: &active,
         source: &connection.source,
         http2,
+        began,
     };
     match send(&attempt, &mut Some(request)).await {
         Ok(sent) => {

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::exchange::{End, Exchange};
-use crate::destination::Active;
+use crate::destination::{Active, Permit};
 use crate::grpc::Messages;
 use crate::rules::{Action, Backend, Filter};
 use crate::upstream::Lease;
@@ -31,7 +31,7 @@ pub(crate) struct Passed {
     /// When the request's time is over.
     pub deadline: Option<Pin<Box<Sleep>>>,
     /// What else goes when it has ended.
-    pub _permits: Vec<crate::destination::Permit>,
+    pub _permits: (Permit, Option<Permit>),
 }
 
 /// A change to the response's head that a rule, or one of its backends, asks for.

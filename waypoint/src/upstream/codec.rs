@@ -11,8 +11,7 @@ use crate::io::Io;
 /// Stream and connection windows: what of responses may be on its way.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
-/// Fields of a response's header, and bytes.
-const MAX_HEADERS: usize = 256;
+/// Bytes of a response's header; of HTTP/1 it may have a hundred fields, which the codec has room for on its stack.
 const MAX_HEADER_BYTES: usize = 128 << 10;
 
 /// Speaks HTTP/1.1 on `io`, with the names of headers in the case that they came in where that is wanted; the connection runs in a task of its own.
@@ -22,7 +21,6 @@ pub(super) async fn http1(
 ) -> hyper::Result<http1::SendRequest<Body>> {
     let (send, connection) = http1::Builder::new()
         .preserve_header_case(preserve_header_case)
-        .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES)
         .handshake(TokioIo::new(io))
         .await?;

@@ -25,6 +25,7 @@ pub(crate) struct Try<'a> {
     pub endpoint: &'a Arc<Endpoint>,
     pub source: &'a Source,
     pub http2: bool,
+    pub began: Instant,
 }
 
 /// On whose behalf requests are sent: what the far end is told, and what keeps their connections apart.
@@ -153,7 +154,7 @@ impl Try<'_> {
     }
 
     async fn http1_connection(&self) -> Result<Http1, SendError> {
-        let now = Instant::now();
+        let now = self.began;
         let idle = self.settings.pool.idle_timeout.unwrap_or(self.local.context.config.limits.idle);
         let kept = self.endpoint.connections(self.local.worker);
         if let Some(kept) = kept.and_then(|kept| kept.take_http1(self.source.key, idle, now)) {
@@ -166,7 +167,7 @@ impl Try<'_> {
     }
 
     async fn http2_connection(&self) -> Result<Http2Lease, SendError> {
-        let now = Instant::now();
+        let now = self.began;
         let most = self.settings.pool.max_requests_per_connection;
         let kept = self.endpoint.connections(self.local.worker).ok_or(Refused::Pending)?;
         if let Some(lease) = kept.take_http2(self.source.key, most, now) {

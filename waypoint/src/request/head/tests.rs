@@ -118,12 +118,15 @@ fn the_edge_says_who_asked() {
     let mut head =
         read("/", &[("host", "a"), ("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "https")])
             .unwrap();
-    head.forwarded_for("::ffff:10.0.0.1".parse().unwrap());
+    head.forwarded_for(&HeaderValue::from_static("10.0.0.1"));
     assert_eq!(head.headers["x-forwarded-for"], "1.1.1.1, 10.0.0.1");
     assert_eq!(head.headers["x-forwarded-proto"], "http");
     let id = head.headers["x-request-id"].clone();
-    head.forwarded_for("10.0.0.2".parse().unwrap());
+    head.forwarded_for(&HeaderValue::from_static("10.0.0.2"));
+    assert_eq!(head.headers["x-forwarded-for"], "1.1.1.1, 10.0.0.1, 10.0.0.2");
     assert_eq!(head.headers["x-request-id"], id);
-    assert_eq!(request_id(0), "00000000-0000-4000-8000-000000000000");
-    assert_eq!(request_id(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    assert_eq!(&request_id(0), b"00000000-0000-4000-8000-000000000000");
+    assert_eq!(&request_id(u128::MAX), b"ffffffff-ffff-4fff-bfff-ffffffffffff");
+    let counting = request_id(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+    assert_eq!(&counting, b"01234567-89ab-4def-8123-456789abcdef");
 }
