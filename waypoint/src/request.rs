@@ -31,6 +31,7 @@ use answer::Answer;
 use exchange::Exchange;
 use head::Head;
 
+pub(crate) use authorize::guarded;
 pub(crate) use exchange::{End, Line};
 pub(crate) use response::ResponseBody;
 

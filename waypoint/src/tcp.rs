@@ -13,6 +13,7 @@ use crate::connection::Connection;
 use crate::destination::{Destination, Endpoint, Permit, Request};
 use crate::detect::Protocol;
 use crate::io::Io;
+use crate::request;
 use crate::rules::Shares;
 use crate::target::Target;
 use crate::upstream::{ConnectFailure, connect, originate};
@@ -99,15 +100,16 @@ async fn run(connection: &Connection, mut client: Io, protocol: Protocol) {
 
 /// Asks the policies that apply. What only a request could show lets no connection pass.
 fn authorize(connection: &Connection, sni: Option<&str>) -> Result<(), Failed> {
-    let service = connection.target.service().map(|service| service.key());
     let rules = connection.local.context.rules.load();
+    let (service, endpoints) = request::guarded(connection, &rules);
+    let beside = endpoints.as_ref().map_or(&[][..], |endpoints| &endpoints.beside);
     let facts = ConnectionFacts {
         source_identity: connection.caller.identity.as_ref(),
         source_ip: connection.peer.ip(),
         destination: connection.destination,
         sni: sni.or(connection.sni()),
     };
-    let decision = decide_connection(&facts, rules.policies.of(service.as_ref()));
+    let decision = decide_connection(&facts, rules.policies.of(service.as_ref(), beside));
     match (decision.denied(), decision.asks.first()) {
         (false, None) => Ok(()),
         (true, _) => Err(Failed::Denied(decision.to_string())),

@@ -435,6 +435,31 @@ spec:
         if (get, delete) == (200, 403) { Ok(()) } else { Err(format!("{get} and {delete}")) }
     })
     .await;
+
+    // Another service of the same pods, with no policy of its own, is no way around; nor is a name of the pods.
+    scene.offer(Service::http("beside", endpoint.port).on(FAR)).await;
+    let mut stream = scene.connect("beside").await.unwrap();
+    assert_eq!(http1::ask(&mut stream, "/").await.unwrap().status, 200);
+    let delete = "DELETE / HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert_eq!(http1::send(&mut stream, delete).await.unwrap().status, 403);
+    scene
+        .apply(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: bare, namespace: shop}}\n\
+             spec: {{clusterIP: None, selector: {{far: 'yes'}}, ports: [{{name: p, port: {}}}]}}\n",
+            endpoint.port
+        ))
+        .await;
+    let url = format!("http://bare.shop:{}/", endpoint.port);
+    eventually(|| async {
+        let curl = ["curl", "-sS", "-m", "10", &url];
+        let asked = scene.finish("client", &curl, b"").await;
+        // 6: not resolved yet; 52 and 56: reset.
+        match asked.status.code() {
+            Some(52 | 56) => Ok(()),
+            _ => Err(format!("{asked:?}")),
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

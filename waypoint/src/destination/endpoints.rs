@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ambit_model::{
-    GatewayDestination, Identity, NetworkMode, Service, Str, TunnelProtocol, Workload,
+    GatewayDestination, Identity, NamespacedHostname, NetworkMode, Service, Str, TunnelProtocol,
+    Workload,
 };
 use ambit_state::{Rank, Snapshot};
 
@@ -26,6 +27,8 @@ pub(crate) struct Endpoints {
     pub(super) version: (u64, u64, u64),
     pub service: Option<Arc<Service>>,
     pub tiers: Vec<Tier>,
+    /// Other services that lead to the same ports of the same workloads.
+    pub beside: Vec<NamespacedHostname>,
 }
 
 /// Endpoints that are equally near.
@@ -85,10 +88,12 @@ impl Endpoints {
     ) -> Self {
         if let Way::Workload(ip) = of.way {
             let workload = snapshot.workload_at(&place.network, ip);
+            let mut beside = Vec::new();
+            workload.iter().for_each(|w| add_services(&mut beside, w, of.port));
             let members: Vec<Arc<Endpoint>> =
                 workload.into_iter().map(|w| self.of_workload(w, (ip, of.port), place)).collect();
             let tiers = vec![Tier { members, ..Tier::new(Default::default()) }];
-            return Self { version, service: None, tiers };
+            return Self { version, service: None, tiers, beside };
         }
         let Some(service) = snapshot.service(&of.service).cloned() else {
             return Self { version, ..Self::default() };
@@ -101,6 +106,7 @@ impl Endpoints {
         let waypoint = (of.way == Way::Waypoint).then(|| waypoint_of(snapshot, &service)).flatten();
         let pool = waypoint.as_ref().unwrap_or(&service);
         let mut tiers: Vec<Tier> = Vec::new();
+        let mut beside = Vec::new();
         for candidate in snapshot.endpoints(pool) {
             let workload = candidate.workload();
             let chosen = waypoint.is_some() || has_labels(labels, &workload, &of.labels);
@@ -114,6 +120,9 @@ impl Endpoints {
                 None => dial(&service, &workload, of.port),
             };
             let Some(dial) = dial else { continue };
+            if let Some(port) = target(&service, &workload, of.port) {
+                add_services(&mut beside, &workload, port);
+            }
             let endpoint = match known.get(&workload.uid) {
                 Some(known) if known.is_of(&workload, &dial) => (*known).clone(),
                 _ => Arc::new(Endpoint::new(workload, dial, place.workers, now)),
@@ -129,8 +138,24 @@ impl Endpoints {
             tiers.retain(|tier| !tier.members.is_empty());
         }
         tiers.iter_mut().for_each(Tier::compare);
-        Self { version, service: Some(service), tiers }
+        beside.retain(|other| *other != of.service);
+        Self { version, service: Some(service), tiers, beside }
     }
+}
+
+/// Adds the services by which that port of a workload is reached.
+fn add_services(found: &mut Vec<NamespacedHostname>, workload: &Workload, port: u16) {
+    for (service, ports) in &workload.services {
+        if ports.values().any(|target| *target == port) && !found.contains(service) {
+            found.push(service.clone());
+        }
+    }
+}
+
+/// The port of `workload` that `port` of `service` leads to.
+fn target(service: &Service, workload: &Workload, port: u16) -> Option<u16> {
+    let own = workload.services.get(&service.key()).and_then(|ports| ports.get(&port));
+    own.or_else(|| service.ports.get(&port)).copied().filter(|port| *port > 0)
 }
 
 // === impl Tier ===
@@ -206,8 +231,7 @@ fn has_labels(known: &KnownLabels, workload: &Workload, wanted: &Labels) -> bool
 
 /// How `workload` is reached for `port` of `service` (protocol facts 2.4).
 fn dial(service: &Service, workload: &Workload, port: u16) -> Option<Dial> {
-    let own = workload.services.get(&service.key()).and_then(|ports| ports.get(&port));
-    let target = own.or_else(|| service.ports.get(&port)).copied().filter(|port| *port > 0)?;
+    let target = target(service, workload, port)?;
     let preferred =
         |ip: &&IpAddr| service.ip_families.is_none_or(|families| families.accepts(**ip));
     let ips = &workload.workload_ips;
@@ -230,7 +254,6 @@ fn dial(service: &Service, workload: &Workload, port: u16) -> Option<Dial> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ambit_model::NamespacedHostname;
 
     fn service() -> Service {
         Service {

@@ -1,5 +1,8 @@
 //! Whether policies let a request pass.
 
+use std::sync::Arc;
+
+use ambit_model::NamespacedHostname;
 use ambit_policy::{
     EncodedSlashes, HeaderValues, RequestDecision, RequestFacts, RequestHit, RequestPath,
     decide_request,
@@ -9,6 +12,9 @@ use http::HeaderMap;
 use super::answer::Answer;
 use super::head::Head;
 use crate::connection::Connection;
+use crate::destination::Endpoints;
+use crate::rules::Rules;
+use crate::target::Target;
 
 /// The headers of a request, for policies.
 struct Lines<'a>(&'a HeaderMap);
@@ -19,14 +25,37 @@ impl HeaderValues for Lines<'_> {
     }
 }
 
+/// The service whose policies apply to a connection. Where it has none, and where it is a workload that is asked for, the
+/// policies of the other services of its endpoints do.
+pub(crate) fn guarded(
+    connection: &Connection,
+    rules: &Rules,
+) -> (Option<NamespacedHostname>, Option<Arc<Endpoints>>) {
+    match &connection.target {
+        Target::Front { .. } => (None, None),
+        Target::Workload { workload, address } => {
+            let destinations = &connection.local.context.destinations;
+            (None, Some(destinations.workload(workload, *address).endpoints()))
+        }
+        Target::Service { service, port } => {
+            let key = service.key();
+            let port = rules.services.get(&key).and_then(|route| route.port(*port));
+            let unguarded = port.filter(|_| !rules.policies.guards(&key));
+            let endpoints = unguarded.map(|port| port.default.endpoints());
+            (Some(key), endpoints)
+        }
+    }
+}
+
 /// Asks the policies that apply to the request's service.
 ///
 /// # Errors
 /// The answer to a request that is denied.
 pub(super) fn authorize(connection: &Connection, head: &Head) -> Result<(), Answer> {
-    let service = connection.target.service().map(|service| service.key());
     let rules = connection.local.context.rules.load();
-    let mut candidates = rules.policies.of(service.as_ref()).peekable();
+    let (service, endpoints) = guarded(connection, &rules);
+    let beside = endpoints.as_ref().map_or(&[][..], |endpoints| &endpoints.beside);
+    let mut candidates = rules.policies.of(service.as_ref(), beside).peekable();
     if candidates.peek().is_none() {
         return Ok(());
     }

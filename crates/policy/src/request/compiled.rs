@@ -54,6 +54,10 @@ impl CompiledPolicy {
         &self.request
     }
 
+    fn enforces(&self) -> bool {
+        !self.request.dry_run && self.request.action != RequestAction::Audit
+    }
+
     /// What it says of a connection whose requests nobody sees: a rule that allows and asks for anything of a request
     /// allows nothing, and of one that denies everything but that is left. (Istio's rule for HTTP fields on TCP.)
     pub(super) fn connection(&self) -> &RequestPolicy {
@@ -153,12 +157,22 @@ impl RequestPolicies {
         found
     }
 
-    /// Those that are about a request to `service`, or to something that is no service.
-    pub fn of(
-        &self,
-        service: Option<&NamespacedHostname>,
-    ) -> impl Iterator<Item = &CompiledPolicy> {
-        let of_service = service.and_then(|service| self.services.get(service));
-        self.gateway.iter().chain(of_service.into_iter().flatten()).map(|policy| &**policy)
+    /// Whether there is a policy for `service` itself that lets requests pass or not.
+    pub fn guards(&self, service: &NamespacedHostname) -> bool {
+        self.services.get(service).is_some_and(|policies| policies.iter().any(|p| p.enforces()))
+    }
+
+    /// Those that are about a request to `service`, or to something that is no service. What has no policy of its own is
+    /// held to those of the services `beside` it, which lead to the same ports of the same workloads: it is no way around
+    /// them.
+    pub fn of<'a>(
+        &'a self,
+        service: Option<&'a NamespacedHostname>,
+        beside: &'a [NamespacedHostname],
+    ) -> impl Iterator<Item = &'a CompiledPolicy> {
+        let beside = if service.is_some_and(|own| self.guards(own)) { &[] } else { beside };
+        let of_services =
+            service.into_iter().chain(beside).filter_map(|key| self.services.get(key));
+        self.gateway.iter().chain(of_services.flatten()).map(|policy| &**policy)
     }
 }

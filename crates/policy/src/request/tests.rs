@@ -571,19 +571,32 @@ fn policies_are_found_by_what_they_are_about() {
         Arc::new(CompiledPolicy::new(RequestPolicy { targets, ..policy.policy().clone() }))
     };
     let of = |host| PolicyTarget::Service(service(host));
+    let audit = Arc::new(CompiledPolicy::new(RequestPolicy {
+        targets: vec![of("watched")],
+        ..policy(RequestAction::Audit, "audit", vec![]).policy().clone()
+    }));
     let all = RequestPolicies::new([
+        audit,
         about("all", &[PolicyTarget::Gateway, of("a")]),
         about("a", &[of("a"), of("a")]),
         about("ab", &[of("a"), of("b")]),
         about("nothing", &[]),
     ]);
-    let names = |service: Option<&NamespacedHostname>| -> Vec<String> {
-        all.of(service).map(|p| p.policy().name.to_string()).collect()
+    let names = |host: Option<&str>, beside: &[&str]| -> Vec<String> {
+        let beside: Vec<_> = beside.iter().map(|host| service(host)).collect();
+        let host = host.map(service);
+        let found = all.of(host.as_ref(), &beside);
+        found.map(|p| p.policy().name.to_string()).collect()
     };
-    assert_eq!(names(Some(&service("a"))), ["all", "a", "ab"]);
-    assert_eq!(names(Some(&service("b"))), ["all", "ab"]);
-    assert_eq!(names(Some(&service("c"))), ["all"]);
-    assert_eq!(names(None), ["all"]);
+    assert_eq!(names(Some("a"), &[]), ["all", "a", "ab"]);
+    assert_eq!(names(Some("b"), &[]), ["all", "ab"]);
+    assert_eq!(names(Some("c"), &[]), ["all"]);
+    assert_eq!(names(None, &[]), ["all"]);
+    // What leads to the same workloads is no way around, unless it is guarded itself.
+    assert_eq!(names(Some("c"), &["b", "d"]), ["all", "ab"]);
+    assert_eq!(names(None, &["b"]), ["all", "ab"]);
+    assert_eq!(names(Some("b"), &["a"]), ["all", "ab"]);
+    assert_eq!(names(Some("watched"), &["b"]), ["all", "audit", "ab"]);
 }
 
 #[test]
