@@ -48,7 +48,7 @@ pub(crate) struct Options {
     /// The controller, if not the one beside this program.
     #[arg(long, value_name = "FILE")]
     controller: Option<PathBuf>,
-    /// A live istiod to measure instead; it has to follow the API server of --data.
+    /// A live istiod to measure instead; it has to follow the API server that another run holds (--hold).
     #[arg(long, env = "ISTIOD", value_name = "HOST:PORT", conflicts_with = "files")]
     istiod: Option<String>,
     /// Its process, for its CPU time and memory.
@@ -165,8 +165,7 @@ impl Options {
     }
 
     fn candidate(&self, dir: &Path) -> anyhow::Result<Candidate> {
-        // A variable that is set to nothing is as good as none.
-        if let Some(address) = self.istiod.as_deref().filter(|address| !address.is_empty()) {
+        if let Some(address) = self.istiod() {
             let address: SocketAddr = address
                 .parse()
                 .with_context(|| format!("ISTIOD {address:?} is not an address and a port"))?;
@@ -184,7 +183,15 @@ impl Options {
         Ok(Candidate::Program { program, log: dir.join("controller.log") })
     }
 
+    /// The address of a live istiod. A variable that is set to nothing is as good as none.
+    fn istiod(&self) -> Option<&str> {
+        self.istiod.as_deref().filter(|address| !address.is_empty() && !self.hold)
+    }
+
     async fn world(&self, dir: &Path, shape: Shape) -> anyhow::Result<World> {
+        if self.istiod().is_some() {
+            return Ok(World::Cluster(Box::new(Cluster::attach(&self.data, shape).await?)));
+        }
         if self.files {
             return Ok(World::Directory(Directory::fill(dir, shape)?));
         }

@@ -35,7 +35,7 @@ impl Cluster {
     /// # Errors
     /// A server does not start; its log is named.
     pub(crate) async fn start(dir: &Path, kubebox: &Path, shape: Shape) -> anyhow::Result<Self> {
-        let dir = dir.join(format!("{}-{}-{}", shape.pods, shape.services, shape.nodes));
+        let dir = of_shape(dir, shape);
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let (servers, api) = Servers::start(&dir.canonicalize()?, kubebox).await?;
         let filled = dir.join("filled");
@@ -43,6 +43,23 @@ impl Cluster {
             fill::fill(&api, shape).await?;
             fs::write(filled, "")?;
         }
+        Ok(Self { shape, servers, api })
+    }
+
+    /// Connects to the one in `dir` that another run holds.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) async fn attach(dir: &Path, shape: Shape) -> anyhow::Result<Self> {
+        let dir = of_shape(dir, shape);
+        let attached = Servers::attach(&dir).await.with_context(|| {
+            format!(
+                "the API server of {} does not run: run `bench control --hold` with the same numbers of objects beside \
+                 this, and let istiod follow it",
+                dir.display()
+            )
+        });
+        let (servers, api) = attached?;
         Ok(Self { shape, servers, api })
     }
 
@@ -94,6 +111,11 @@ impl Cluster {
         let path = format!("/api/v1/namespaces/{}/pods/{}", name.namespace, name.name);
         self.api.patch(&path, &revision(to)).await
     }
+}
+
+/// Where a cluster of that shape has its data.
+fn of_shape(dir: &Path, shape: Shape) -> PathBuf {
+    dir.join(format!("{}-{}-{}", shape.pods, shape.services, shape.nodes))
 }
 
 /// Where the logs of programs in `dir` go.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ambit_identity::{CA_CERT, CA_KEY, CaFiles, LocalCa, ROOT_CERT};
 use anyhow::{Context as _, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::log;
 use crate::control::api::Api;
@@ -19,15 +19,21 @@ use crate::usage;
 
 /// Whoever runs the benchmark may do everything in this cluster, which nobody else can reach.
 const ADMIN: &str = "admin-of-the-benchmark";
+/// Says how to reach the API server, to others as well.
+const KUBECONFIG: &str = "kubeconfig";
+/// The process ids.
+const PROCESSES: &str = "processes";
 /// How long the API server may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
 const LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// The running programs, the API server first, so that it ends first.
+/// The running programs.
 pub(super) struct Servers {
     pub(super) kubeconfig: PathBuf,
-    programs: [Program; 2],
+    processes: Vec<u32>,
+    /// Those that are ours, the API server first, so that it ends first.
+    _programs: Vec<Program>,
 }
 
 /// What the programs are told.
@@ -60,13 +66,29 @@ impl Servers {
         let mut api_server = run("kube-apiserver", settings.api_server())?;
         let server = Server::new(settings.address, "127.0.0.1", &roots)?;
         let api = ready(&server, &mut api_server).await?;
-        let kubeconfig = dir.join("kubeconfig");
+        let kubeconfig = dir.join(KUBECONFIG);
         fs::write(&kubeconfig, settings.kubeconfig())?;
-        Ok((Self { kubeconfig, programs: [api_server, etcd] }, api))
+        let programs = vec![api_server, etcd];
+        let processes: Vec<u32> = programs.iter().map(Program::pid).collect();
+        fs::write(dir.join(PROCESSES), serde_json::to_vec(&processes)?)?;
+        Ok((Self { kubeconfig, processes, _programs: programs }, api))
+    }
+
+    /// Finds those that another run holds.
+    pub(super) async fn attach(dir: &Path) -> anyhow::Result<(Self, Api)> {
+        let kubeconfig = dir.join(KUBECONFIG);
+        let config: Value = serde_json::from_slice(&fs::read(&kubeconfig)?)?;
+        let address = config.pointer("/clusters/0/cluster/server").and_then(Value::as_str);
+        let address = address.and_then(|server| server.strip_prefix("https://")?.parse().ok());
+        let address = address.with_context(|| format!("{} has no server", kubeconfig.display()))?;
+        let server = Server::new(address, "127.0.0.1", &certificates(dir)?)?;
+        let api = Api::connect(server, ADMIN).await?;
+        let processes = serde_json::from_slice(&fs::read(dir.join(PROCESSES))?)?;
+        Ok((Self { kubeconfig, processes, _programs: Vec::new() }, api))
     }
 
     pub(super) fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        self.programs.iter().map(|program| Ok(usage::cpu_time(program.pid())?.as_secs_f64())).sum()
+        self.processes.iter().map(|pid| Ok(usage::cpu_time(*pid)?.as_secs_f64())).sum()
     }
 }
 
