@@ -438,3 +438,26 @@ fn tls_takes_certificates_and_authorities_from_secrets() {
         }
     }
 }
+
+#[test]
+fn of_tls_what_is_not_enforced_is_named() {
+    for (tls, unused) in [
+        ("mode: DISABLE", None),
+        ("mode: ISTIO_MUTUAL, sni: a", Some("sni")),
+        ("mode: DISABLE, subjectAltNames: [a]", Some("subjectAltNames")),
+        ("credentialName: c", Some("credentialName")),
+        ("mode: ISTIO_MUTUAL, caCertificates: /a", Some("caCertificates")),
+        ("mode: SIMPLE, subjectAltNames: [a]", None),
+        ("mode: SIMPLE, subjectAltNames: [a], insecureSkipVerify: true", Some("subjectAltNames")),
+        ("mode: SIMPLE, caCrl: /a", Some("caCrl")),
+    ] {
+        let mut files = Files::default();
+        let text = rule("d", "shop", &format!("host: web, trafficPolicy: {{tls: {{{tls}}}}}"));
+        files.read("a.yaml".into(), Ok(&text));
+        let reports = files.reports();
+        let named: Vec<&str> =
+            reports.iter().filter_map(|r| r.problem.field.rsplit('.').next()).collect();
+        assert_eq!(named, Vec::from_iter(unused), "{tls}");
+        assert!(reports.iter().all(|report| report.problem.remark), "{tls}");
+    }
+}

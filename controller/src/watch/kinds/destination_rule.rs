@@ -135,14 +135,18 @@ pub(super) fn trim(
         let policy = policy(raw.traffic_policy).map_err(within)?;
         Ok(Subset { name: raw.name.into(), labels: raw.labels, policy })
     };
-    Ok(DestinationRule {
+    let rule = DestinationRule {
         host: spec.host.to_ascii_lowercase().into(),
         export_to: spec.export_to.into_iter().filter(|ns| ns != "*").map(Into::into).collect(),
         for_callers: spec.workload_selector.is_some_and(|selector| !selector.is_null()),
         policy: policy(spec.traffic_policy).map_err(|problem| problem.within("spec"))?,
         subsets: spec.subsets.into_iter().enumerate().map(subset).collect::<Result<_, _>>()?,
         meta,
-    })
+    };
+    problems.extend(rule.all_tls().filter_map(|tls| tls.unused).map(|field| {
+        Problem::remark(format!("tls.{field}"), "is not enforced beside what else tls says")
+    }));
+    Ok(rule)
 }
 
 fn policy(raw: RawPolicy) -> Result<Policy, Problem> {

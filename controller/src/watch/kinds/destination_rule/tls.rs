@@ -21,6 +21,8 @@ pub struct RuleTls {
     pub unverified: bool,
     /// Why nothing can be sent with these settings.
     pub invalid: String,
+    /// A field that is there and means nothing beside the others.
+    pub unused: Option<&'static str>,
 }
 
 #[derive(Default, Deserialize)]
@@ -73,12 +75,27 @@ pub(super) fn tls(raw: RawTls) -> Result<RuleTls, Problem> {
         }
         _ => String::new(),
     };
+    let unverified = raw.insecure_skip_verify == Some(true);
+    let unused = match mode {
+        Mode::Disabled | Mode::Mesh => [
+            ("sni", !raw.sni.is_empty()),
+            ("subjectAltNames", !raw.subject_alt_names.is_empty()),
+            ("insecureSkipVerify", unverified),
+            ("credentialName", !credential.is_empty()),
+        ]
+        .into_iter()
+        .find_map(|(field, there)| there.then_some(field))
+        .or(file),
+        _ if unverified && !raw.subject_alt_names.is_empty() => Some("subjectAltNames"),
+        _ => None,
+    };
     Ok(RuleTls {
         mode,
         sni: raw.sni,
         names: raw.subject_alt_names,
         credential: credential.into(),
-        unverified: raw.insecure_skip_verify == Some(true),
+        unverified,
         invalid,
+        unused,
     })
 }
