@@ -138,6 +138,7 @@ impl Index {
             let world = World { settings: &self.settings, inputs: &self.inputs };
             dirty::spread(world, &mut dirty);
             dirty::policies_of_services(world, &mut dirty);
+            dirty::treatments_of_services(world, &mut dirty);
         }
         self.refresh(&dirty);
         self.refresh_static_policy();
@@ -256,7 +257,10 @@ fn output(world: World<'_>, object: &Object) -> Output {
             output.extend(routes::of_gateway(world, gateway));
             output
         }
-        Object::GatewayClass(_)
+        Object::BackendTlsPolicy(policy) => routes::of_tls_policy(world, policy),
+        Object::ConfigMap(_)
+        | Object::GatewayClass(_)
+        | Object::ListenerSet(_)
         | Object::Namespace(_)
         | Object::Node(_)
         | Object::DestinationRule(_)

@@ -11,4 +11,5 @@ mod http1;
 mod http2;
 mod programs;
 mod scene;
+mod tls;
 mod treatment;

@@ -16,7 +16,7 @@ use crate::io::Io;
 use crate::request;
 use crate::rules::Shares;
 use crate::target::Target;
-use crate::upstream::{ConnectFailure, connect, originate};
+use crate::upstream::{ConnectFailure, connect, originate, usable};
 
 /// Endpoints that are tried.
 const TRIES: usize = 3;
@@ -67,7 +67,7 @@ async fn run(connection: &Connection, mut client: Io, protocol: Protocol) {
     let metrics = &connection.local.context.metrics.traffic;
     let allowed = authorize(connection, sni.as_deref());
     let opened = match allowed.and_then(|()| destination(connection, protocol, sni.as_deref())) {
-        Ok(destination) => open(connection, &destination).await,
+        Ok(destination) => open(connection, &destination, protocol).await,
         Err(error) => Err(error),
     };
     let mut opened = match opened {
@@ -159,7 +159,11 @@ fn chosen(shares: &Shares) -> Result<Arc<Destination>, Failed> {
     backend.to.clone().map_err(Failed::Invalid)
 }
 
-async fn open(connection: &Connection, destination: &Arc<Destination>) -> Result<Opened, Failed> {
+async fn open(
+    connection: &Connection,
+    destination: &Arc<Destination>,
+    protocol: Protocol,
+) -> Result<Opened, Failed> {
     let settings = destination.settings().clone();
     let limit = settings.pool.connect_timeout;
     let limit = limit.unwrap_or(connection.local.context.config.limits.connect);
@@ -176,7 +180,10 @@ async fn open(connection: &Connection, destination: &Arc<Destination>) -> Result
         let headers = connection.source.headers.clone();
         match connect(&connection.local, &endpoint.dial, headers, limit).await {
             Ok(io) => {
-                let io = originate(io, settings.tls.as_ref(), limit, |tls| &tls.opaque).await?;
+                // A client that speaks TLS speaks it with the endpoint.
+                let wrapped = protocol != Protocol::Tls && endpoint.dial.is_direct();
+                let tls = settings.tls.as_ref().filter(|_| wrapped).map(usable).transpose()?;
+                let io = originate(io, tls, limit, |tls| &tls.opaque).await?;
                 return Ok(Opened { io, endpoint: endpoint.clone(), _permit: permit });
             }
             Err(error) => {

@@ -5,6 +5,6 @@ mod connect;
 mod pool;
 mod send;
 
-pub(crate) use connect::{ConnectFailure, connect, originate};
+pub(crate) use connect::{ConnectFailure, connect, originate, usable};
 pub(crate) use pool::{Connections, Lease};
 pub(crate) use send::{Refused, SendError, Sent, Source, Try, send};

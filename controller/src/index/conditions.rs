@@ -14,18 +14,20 @@ impl Index {
         let world = World { settings: &self.settings, inputs: &self.inputs };
         let entries = match self.inputs.get(key) {
             Some(Object::Route(route)) => Some(routes::entries(world, route, read)),
-            Some(Object::Gateway(gateway)) => {
-                if let Some(Wanted { mut conditions, entries }) =
-                    routes::gateway_status(world, gateway)
-                {
-                    conditions.extend(self.conditions(key, read));
-                    return Wanted { conditions, entries };
-                }
-                None
+            Some(Object::BackendTlsPolicy(policy)) => {
+                Some(routes::tls_entries(world, policy, read))
             }
             _ => None,
         };
-        Wanted { conditions: self.conditions(key, read), entries }
+        let own = match self.inputs.get(key) {
+            Some(Object::Gateway(gateway)) => routes::gateway_status(world, gateway),
+            Some(Object::ListenerSet(set)) => routes::listener_set_status(world, set),
+            _ => None,
+        };
+        let Wanted { mut conditions, entries } =
+            own.unwrap_or_else(|| Wanted { entries, ..Wanted::default() });
+        conditions.extend(self.conditions(key, read));
+        Wanted { conditions, entries }
     }
 
     /// The conditions that the object `key` should have; `read` is what was found wrong when it was read.
@@ -34,7 +36,7 @@ impl Index {
         let nothing = Output::default();
         let output = self.outputs.get(key).unwrap_or(&nothing);
         let object = self.inputs.get(key);
-        if Kind::ROUTES.contains(&key.kind) {
+        if key.kind == Kind::BackendTlsPolicy || Kind::ROUTES.contains(&key.kind) {
             return Vec::new();
         }
         if let Some(Object::AuthorizationPolicy(policy)) = object {

@@ -12,7 +12,7 @@ use super::{World, targets, waypoints};
 use crate::watch::kinds::AuthorizationPolicy;
 use crate::watch::{Key, Kind, Meta, Object, Selector};
 
-pub(super) use routes::spread;
+pub(super) use routes::{spread, treatments_of_services};
 
 /// Kinds whose outputs are workloads.
 const WORKLOADS: [Kind; 3] = [Kind::Pod, Kind::WorkloadEntry, Kind::ServiceEntry];
@@ -48,10 +48,13 @@ pub(super) fn dirty(world: World<'_>, key: &Key, states: [Option<&Object>; 2]) -
             within(world, Kind::Gateway, &key.namespace, |_| true, &mut keys);
             states.iter().flatten().for_each(|service| routes::by_host(world, service, &mut keys));
         }
-        Kind::DestinationRule
+        Kind::BackendTlsPolicy
+        | Kind::ConfigMap
+        | Kind::DestinationRule
         | Kind::GatewayClass
         | Kind::GrpcRoute
         | Kind::HttpRoute
+        | Kind::ListenerSet
         | Kind::ReferenceGrant
         | Kind::Secret
         | Kind::TcpRoute

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use ambit_model::{Locality, Str};
 
 use super::vips::{self, Host};
-use crate::watch::kinds::{BackendRef, ParentRef, Phase, Pod, Resolution, ServiceEntry};
+use crate::watch::kinds::{BackendRef, ParentRef, Phase, Resolution, ServiceEntry};
 use crate::watch::{Key, Kind, Meta, Object};
 
 use hosts::Hosts;
 pub(crate) use hosts::full;
 use links::Links;
+pub(crate) use lookups::{is_addressable, named_pods};
 use owners::{Owners, hostname};
 
 /// All objects.
@@ -33,6 +34,10 @@ pub(crate) struct Inputs {
     parents: Links<Key>,
     /// What routes send traffic to.
     backends: Links<BackendRef>,
+    /// The Gateways that ListenerSets are for.
+    sets: Links<Key>,
+    /// The services that BackendTLSPolicies are for.
+    tls_targets: Links<Key>,
     /// The pods that EndpointSlices name.
     pods: Links<Key>,
     /// What is said about hosts.
@@ -184,6 +189,22 @@ impl Inputs {
             self.pods.set(key, object.map(named_pods).unwrap_or_default());
             return;
         }
+        if key.kind == Kind::ListenerSet {
+            let gateway = match object {
+                Some(Object::ListenerSet(set)) => set.gateway.clone(),
+                _ => None,
+            };
+            self.sets.set(key, gateway.into_iter().collect());
+            return;
+        }
+        if key.kind == Kind::BackendTlsPolicy {
+            let targets = match object {
+                Some(Object::BackendTlsPolicy(policy)) => &policy.targets[..],
+                _ => &[],
+            };
+            self.tls_targets.set(key, targets.iter().map(|target| target.key.clone()).collect());
+            return;
+        }
         let (mut parents, mut backends) = (Vec::new(), Vec::new());
         match object {
             Some(Object::Route(route)) => {
@@ -217,18 +238,6 @@ impl Inputs {
             }
         }
     }
-}
-
-/// Whether the pod has addresses of its own.
-pub(crate) fn is_addressable(pod: &Pod) -> bool {
-    !pod.ips.is_empty() && matches!(pod.phase, Phase::Pending | Phase::Running)
-}
-
-/// The pods that an EndpointSlice names.
-pub(crate) fn named_pods(object: &Object) -> Vec<Key> {
-    let Object::EndpointSlice(slice) = object else { return Vec::new() };
-    let key = |name: &Str| Key::new(Kind::Pod, slice.meta.namespace.clone(), name.clone());
-    slice.pods.iter().map(key).collect()
 }
 
 /// Whether the entry gets addresses because it has none.

@@ -1,12 +1,18 @@
 //! What waypoints and gateways do with requests: routes of all kinds → one `Route` for each host.
 
 mod actions;
+mod authorities;
+mod backend_tls;
 mod backends;
 mod destinations;
+mod gateway_status;
 mod gateways;
 mod hostnames;
 mod istio;
+mod listener_checks;
+mod listener_tls;
 mod listeners;
+mod rule_tls;
 mod rules;
 mod statuses;
 mod tables;
@@ -21,8 +27,12 @@ use super::{Output, World};
 use crate::watch::Object;
 use crate::watch::kinds::Route;
 
+pub(super) use backend_tls::{entries as tls_entries, problems as of_tls_policy};
 use destinations::Destination;
-pub(super) use gateways::{account, of_gateway, status as gateway_status};
+pub(super) use gateway_status::{
+    of_gateway as gateway_status, of_listener_set as listener_set_status,
+};
+pub(super) use gateways::{account, of_gateway};
 pub(super) use istio::condition as istio_condition;
 pub(super) use rules::of_service as treatment;
 pub(super) use statuses::entries;

@@ -1,11 +1,13 @@
 //! Table tests of the index, one file for each view. Objects are written as users write them.
 
+mod backend_tls;
 mod conditions;
 mod gateways;
 mod guards;
 mod identities;
 mod incremental;
 mod istio;
+mod listener_sets;
 mod peer_authentication;
 mod policies;
 mod request_policies;

@@ -164,7 +164,8 @@ fn resolve(
     }
     let listener = gateway.listeners.iter().find(|l| &*l.protocol == "HBONE");
     let same = AllowedRoutes::Same;
-    if !admits(world, gateway, listener.map_or(&same, |l| &l.allowed), &meta.namespace) {
+    let allowed = listener.map_or(&same, |l| &l.allowed);
+    if !admits(world, &gateway.meta.namespace, allowed, &meta.namespace) {
         let message = format!(
             "Gateway {namespace}/{name} does not allow namespace {}; see allowedRoutes of its HBONE listener",
             meta.namespace
@@ -204,14 +205,15 @@ fn serves(gateway: &Gateway, traffic: Traffic) -> bool {
     }
 }
 
+/// Whether `namespace` is among those that are allowed by an object in the namespace `home`.
 pub(super) fn admits(
     world: World<'_>,
-    gateway: &Gateway,
+    home: &Str,
     allowed: &AllowedRoutes,
     namespace: &Str,
 ) -> bool {
     match allowed {
-        AllowedRoutes::Same => gateway.meta.namespace == *namespace,
+        AllowedRoutes::Same => home == namespace,
         AllowedRoutes::All => true,
         AllowedRoutes::None => false,
         AllowedRoutes::Selector(selector) => {

@@ -144,7 +144,7 @@ impl Subscriber {
 
     /// Takes a new state in.
     pub(crate) fn published(&mut self, published: &Published) -> Vec<Push> {
-        let order = ORDER.into_iter().chain([ResourceType::RequestPolicy]);
+        let order = ORDER.into_iter().chain(guarded::GUARDS);
         let mut pushes: Vec<Push> = order.filter_map(|kind| self.next(kind, published)).collect();
         pushes.extend(self.urgent(published));
         pushes

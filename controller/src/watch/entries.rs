@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use super::Kind;
 
 /// Fields of a status that are read and written as a whole.
-const FIELDS: [&str; 4] = ["parents", "ancestors", "listeners", "addresses"];
+const FIELDS: [&str; 5] =
+    ["parents", "ancestors", "listeners", "addresses", "attachedListenerSets"];
 
 /// The entries that an object's status should have, as far as they are the controller's.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,8 +16,8 @@ pub struct Entries {
     pub field: &'static str,
     /// The entries.
     pub entries: Vec<Entry>,
-    /// The status's `addresses`, where they are the controller's.
-    pub addresses: Option<Value>,
+    /// Fields of the status beside the entries.
+    pub beside: Map<String, Value>,
 }
 
 /// An entry.
@@ -93,7 +94,7 @@ impl Entries {
         let own: Vec<&Value> = held.list(self.field).filter(|value| self.is_own(value)).collect();
         own.len() == self.entries.len()
             && self.entries.iter().zip(own).all(|(entry, value)| entry.is_in(value, generation))
-            && (self.addresses.is_none() || held.fields.get("addresses") == self.addresses.as_ref())
+            && self.beside.iter().all(|(name, value)| held.fields.get(name) == Some(value))
     }
 
     /// The fields to write, in which entries of others stay as they are.
@@ -110,7 +111,7 @@ impl Entries {
         });
         let list: Vec<Value> = others.chain(own).collect();
         let mut fields = Map::from_iter([(self.field.to_owned(), list.into())]);
-        fields.extend(self.addresses.iter().map(|list| ("addresses".to_owned(), list.clone())));
+        fields.extend(self.beside.iter().map(|(name, value)| (name.clone(), value.clone())));
         fields
     }
 

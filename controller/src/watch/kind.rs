@@ -5,12 +5,15 @@
 #[allow(missing_docs)]
 pub enum Kind {
     AuthorizationPolicy,
+    BackendTlsPolicy,
+    ConfigMap,
     DestinationRule,
     EndpointSlice,
     Gateway,
     GatewayClass,
     GrpcRoute,
     HttpRoute,
+    ListenerSet,
     Namespace,
     Node,
     PeerAuthentication,
@@ -41,20 +44,24 @@ const SECURITY: &str = "security.istio.io";
 const STABLE: &[&str] = &["v1"];
 const BETA: &[&str] = &["v1", "v1beta1"];
 const ISTIO: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+const ALPHA3: &[&str] = &["v1", "v1alpha3"];
 const ALPHA: &[&str] = &["v1", "v1alpha3", "v1alpha2"];
 
 // === impl Kind ===
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::AuthorizationPolicy,
+        Self::BackendTlsPolicy,
+        Self::ConfigMap,
         Self::DestinationRule,
         Self::EndpointSlice,
         Self::Gateway,
         Self::GatewayClass,
         Self::GrpcRoute,
         Self::HttpRoute,
+        Self::ListenerSet,
         Self::Namespace,
         Self::Node,
         Self::PeerAuthentication,
@@ -78,12 +85,15 @@ impl Kind {
             Self::AuthorizationPolicy => {
                 ("AuthorizationPolicy", SECURITY, "authorizationpolicies", BETA)
             }
+            Self::BackendTlsPolicy => ("BackendTLSPolicy", GATEWAY, "backendtlspolicies", ALPHA3),
+            Self::ConfigMap => ("ConfigMap", CORE, "configmaps", STABLE),
             Self::DestinationRule => ("DestinationRule", NETWORKING, "destinationrules", ISTIO),
             Self::EndpointSlice => ("EndpointSlice", "discovery.k8s.io", "endpointslices", STABLE),
             Self::Gateway => ("Gateway", GATEWAY, "gateways", BETA),
             Self::GatewayClass => ("GatewayClass", GATEWAY, "gatewayclasses", BETA),
             Self::GrpcRoute => ("GRPCRoute", GATEWAY, "grpcroutes", STABLE),
             Self::HttpRoute => ("HTTPRoute", GATEWAY, "httproutes", BETA),
+            Self::ListenerSet => ("ListenerSet", GATEWAY, "listenersets", STABLE),
             Self::Namespace => ("Namespace", CORE, "namespaces", STABLE),
             Self::Node => ("Node", CORE, "nodes", STABLE),
             Self::PeerAuthentication => {
@@ -126,10 +136,12 @@ impl Kind {
     pub fn has_status(self) -> bool {
         match self {
             Self::AuthorizationPolicy
+            | Self::BackendTlsPolicy
             | Self::Gateway
             | Self::GatewayClass
             | Self::GrpcRoute
             | Self::HttpRoute
+            | Self::ListenerSet
             | Self::PeerAuthentication
             | Self::Service
             | Self::ServiceEntry
@@ -138,7 +150,8 @@ impl Kind {
             | Self::DestinationRule
             | Self::VirtualService
             | Self::WorkloadEntry => true,
-            Self::EndpointSlice
+            Self::ConfigMap
+            | Self::EndpointSlice
             | Self::Namespace
             | Self::Node
             | Self::Pod
@@ -149,7 +162,7 @@ impl Kind {
 
     /// Whether controllers share a list in the status of an object, which each has to replace as a whole.
     pub fn shares_status(self) -> bool {
-        Self::ROUTES.contains(&self)
+        self == Self::BackendTlsPolicy || Self::ROUTES.contains(&self)
     }
 
     /// Whether objects of the kind live in namespaces.
@@ -167,11 +180,14 @@ impl Kind {
             | Self::PeerAuthentication
             | Self::Pod
             | Self::Service => false,
-            Self::DestinationRule
+            Self::BackendTlsPolicy
+            | Self::ConfigMap
+            | Self::DestinationRule
             | Self::Gateway
             | Self::GatewayClass
             | Self::GrpcRoute
             | Self::HttpRoute
+            | Self::ListenerSet
             | Self::ReferenceGrant
             | Self::Secret
             | Self::ServiceEntry
@@ -185,7 +201,7 @@ impl Kind {
     /// What of the kind is asked for, as a field selector.
     pub fn selected(self) -> Option<&'static str> {
         match self {
-            Self::Secret => Some("type=kubernetes.io/tls"),
+            Self::Secret => Some(super::kinds::SECRETS),
             _ => None,
         }
     }

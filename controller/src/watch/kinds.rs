@@ -1,11 +1,14 @@
 //! One file per kind: what is read of an object and what is checked.
 
 mod authorization_policy;
+mod backend_tls_policy;
+mod config_map;
 mod destination_rule;
 mod duration;
 mod endpoint_slice;
 mod gateway;
 mod gateway_class;
+mod listener_set;
 mod meta;
 mod namespace;
 mod network;
@@ -34,16 +37,22 @@ use super::{Key, Kind, Meta, Object, Problem, Selector};
 pub use authorization_policy::{
     AuthorizationPolicy, Condition, Enforcement, Operation, PolicyAction, Rule, Source, Target,
 };
-pub use destination_rule::{DestinationRule, Policy, Subset, Treatment};
+pub use backend_tls_policy::{BackendTlsPolicy, TlsTarget, TlsValidation};
+pub use config_map::ConfigMap;
+pub use destination_rule::{DestinationRule, Policy, RuleTls, Subset, Treatment};
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
-pub use gateway::{AllowedRoutes, Gateway, GatewayAddress, Listener, ListenerTls};
+pub use gateway::{
+    AllowedRoutes, ClientValidation, Gateway, GatewayAddress, GatewayTls, Listener, ListenerTls,
+};
 pub use gateway_class::GatewayClass;
+pub use listener_set::ListenerSet;
 pub use namespace::Namespace;
 pub use node::Node;
 pub use peer_authentication::{MtlsMode, PeerAuthentication};
 pub use pod::{Phase, Pod};
 pub use reference_grant::{Granted, Grantee, ReferenceGrant};
 pub use route::{BackendRef, Edit, Match, ParentRef, Rank, Route, RouteBackend, RouteRule};
+pub(crate) use secret::SELECTED as SECRETS;
 pub use secret::Secret;
 pub use service::{Service, ServicePort, TargetPort};
 pub use service_entry::{EntryAddress, EntryPort, Resolution, ServiceEntry};
@@ -104,12 +113,19 @@ fn object(
         Kind::AuthorizationPolicy => Object::AuthorizationPolicy(Arc::new(
             authorization_policy::trim(meta, &value, problems),
         )),
+        Kind::BackendTlsPolicy => {
+            Object::BackendTlsPolicy(Arc::new(backend_tls_policy::trim(meta, &value, problems)?))
+        }
+        Kind::ConfigMap => {
+            return Ok(config_map::trim(meta, &value).map(Arc::new).map(Object::ConfigMap));
+        }
         Kind::PeerAuthentication => {
             Object::PeerAuthentication(Arc::new(peer_authentication::trim(meta, &value, problems)))
         }
         Kind::EndpointSlice => Object::EndpointSlice(Arc::new(endpoint_slice::trim(meta, value)?)),
         Kind::Gateway => Object::Gateway(Arc::new(gateway::trim(meta, &value)?)),
         Kind::GatewayClass => Object::GatewayClass(Arc::new(gateway_class::trim(meta, &value)?)),
+        Kind::ListenerSet => Object::ListenerSet(Arc::new(listener_set::trim(meta, &value)?)),
         Kind::GrpcRoute | Kind::HttpRoute | Kind::TcpRoute | Kind::TlsRoute => {
             Object::Route(Arc::new(route::trim(kind, meta, &value, problems)?))
         }

@@ -9,9 +9,9 @@ use serde::{Serialize, Serializer};
 
 use super::Kind;
 use super::kinds::{
-    AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, GatewayClass, Namespace, Node,
-    PeerAuthentication, Pod, ReferenceGrant, Route, Secret, Service, ServiceEntry, VirtualService,
-    WorkloadEntry,
+    AuthorizationPolicy, BackendTlsPolicy, ConfigMap, DestinationRule, EndpointSlice, Gateway,
+    GatewayClass, ListenerSet, Namespace, Node, PeerAuthentication, Pod, ReferenceGrant, Route,
+    Secret, Service, ServiceEntry, VirtualService, WorkloadEntry,
 };
 
 /// What an object is found by.
@@ -51,10 +51,13 @@ pub struct Selector(pub BTreeMap<Str, Str>);
 #[allow(missing_docs)]
 pub enum Object {
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
+    BackendTlsPolicy(Arc<BackendTlsPolicy>),
+    ConfigMap(Arc<ConfigMap>),
     DestinationRule(Arc<DestinationRule>),
     EndpointSlice(Arc<EndpointSlice>),
     Gateway(Arc<Gateway>),
     GatewayClass(Arc<GatewayClass>),
+    ListenerSet(Arc<ListenerSet>),
     Namespace(Arc<Namespace>),
     Node(Arc<Node>),
     PeerAuthentication(Arc<PeerAuthentication>),
@@ -141,10 +144,13 @@ impl Object {
     pub fn meta(&self) -> &Meta {
         match self {
             Self::AuthorizationPolicy(o) => &o.meta,
+            Self::BackendTlsPolicy(o) => &o.meta,
+            Self::ConfigMap(o) => &o.meta,
             Self::DestinationRule(o) => &o.meta,
             Self::EndpointSlice(o) => &o.meta,
             Self::Gateway(o) => &o.meta,
             Self::GatewayClass(o) => &o.meta,
+            Self::ListenerSet(o) => &o.meta,
             Self::Namespace(o) => &o.meta,
             Self::Node(o) => &o.meta,
             Self::PeerAuthentication(o) => &o.meta,
@@ -163,10 +169,13 @@ impl Object {
     pub fn kind(&self) -> Kind {
         match self {
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
+            Self::BackendTlsPolicy(_) => Kind::BackendTlsPolicy,
+            Self::ConfigMap(_) => Kind::ConfigMap,
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Gateway(_) => Kind::Gateway,
             Self::GatewayClass(_) => Kind::GatewayClass,
+            Self::ListenerSet(_) => Kind::ListenerSet,
             Self::Namespace(_) => Kind::Namespace,
             Self::Node(_) => Kind::Node,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,

@@ -12,6 +12,8 @@ pub enum ConditionType {
     InForce,
     Accepted,
     Programmed,
+    ResolvedRefs,
+    InsecureFrontendValidationMode,
     WaypointBound,
     WaypointMissing,
     ZtunnelAccepted,
@@ -67,10 +69,12 @@ pub struct Wanted {
 // === impl ConditionType ===
 
 impl ConditionType {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::InForce,
         Self::Accepted,
         Self::Programmed,
+        Self::ResolvedRefs,
+        Self::InsecureFrontendValidationMode,
         Self::WaypointBound,
         Self::WaypointMissing,
         Self::ZtunnelAccepted,
@@ -83,6 +87,8 @@ impl ConditionType {
             Self::InForce => "ambit.dev/Accepted",
             Self::Accepted => "Accepted",
             Self::Programmed => "Programmed",
+            Self::ResolvedRefs => "ResolvedRefs",
+            Self::InsecureFrontendValidationMode => "InsecureFrontendValidationMode",
             Self::WaypointBound => "istio.io/WaypointBound",
             Self::WaypointMissing => "istio.io/WaypointMissing",
             Self::ZtunnelAccepted => "ZtunnelAccepted",
@@ -92,7 +98,13 @@ impl ConditionType {
 
     /// Whether other controllers write conditions of this type as well.
     pub(crate) fn is_shared(self) -> bool {
-        matches!(self, Self::Accepted | Self::Programmed)
+        matches!(
+            self,
+            Self::Accepted
+                | Self::Programmed
+                | Self::ResolvedRefs
+                | Self::InsecureFrontendValidationMode
+        )
     }
 }
 

@@ -13,6 +13,7 @@ mod error;
 mod file_watch;
 mod front;
 mod io;
+mod origination;
 pub mod pem;
 mod provider;
 mod revocation;
@@ -25,10 +26,9 @@ pub use control::{ControlError, RootSource, control_client_config, control_serve
 pub use credential::{Credential, CredentialError, CredentialPem, client_config};
 pub use error::TlsError;
 pub use file_watch::{FileWatch, read_bounded};
-pub use front::{
-    ClientAuthorities, Expected, FrontCertificate, FrontError, front_config, origination_config,
-};
+pub use front::{ClientAuthorities, FrontCertificate, FrontError, front_config};
 pub use io::BufferedIo;
+pub use origination::{Expected, check_authorities, origination_config};
 pub use provider::provider;
 pub use revocation::{RevocationError, RevocationList, Revocations};
 pub use stream::{ClientStream, ServerStream, accept, connect, peer_identity, use_large_writes};

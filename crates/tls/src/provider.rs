@@ -1,4 +1,4 @@
-//! The one cryptographic provider: which ciphers and key exchanges this mesh speaks.
+//! The one cryptographic library: which ciphers and key exchanges are spoken in the mesh, and outside it.
 
 use std::sync::{Arc, LazyLock};
 
@@ -22,6 +22,18 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         ..default_provider()
     })
 });
+
+static OUTSIDE: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+    let kx_groups =
+        vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
+    Arc::new(CryptoProvider { kx_groups, ..default_provider() })
+});
+
+/// Every cipher of TLS 1.3, and those of TLS 1.2 that keep what was said secret for ever (ECDHE with AES-GCM or ChaCha20):
+/// for clients and servers that are no part of the mesh.
+pub(crate) fn outside() -> Arc<CryptoProvider> {
+    Arc::clone(&OUTSIDE)
+}
 
 /// AES-GCM only (256 before 128), X25519MLKEM768 before X25519 before P-256; aws-lc underneath.
 ///

@@ -33,11 +33,20 @@ pub(crate) struct Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Dial {
     /// Through a tunnel to `proxy`, which ends at `authority`.
-    Hbone { proxy: SocketAddr, authority: SocketAddr, identities: Vec<Identity> },
+    Hbone { proxy: SocketAddr, authority: SocketAddr, identities: Vec<Identity>, role: Proxy },
     /// In the clear, or with TLS that a policy asks for.
     Tcp(SocketAddr),
     /// As before, at a name that is yet to be resolved.
     Name(Str, u16),
+}
+
+/// Who ends a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proxy {
+    /// The endpoint's node.
+    Node,
+    /// The waypoint of the service, which sees to all that is to be done for its endpoints.
+    Waypoint,
 }
 
 /// A request that is under way, for as long as the value lives.
@@ -113,6 +122,15 @@ impl Endpoint {
     /// The connections that one worker has with it.
     pub(crate) fn connections(&self, worker: usize) -> Option<&Connections> {
         self.connections.get(worker)
+    }
+}
+
+// === impl Dial ===
+
+impl Dial {
+    /// Whether what is spoken with the endpoint is spoken from here, TLS among it.
+    pub(crate) fn is_direct(&self) -> bool {
+        !matches!(self, Self::Hbone { role: Proxy::Waypoint, .. })
     }
 }
 

@@ -11,7 +11,7 @@ use ambit_model::{
 };
 use ambit_state::{Rank, Snapshot};
 
-use super::endpoint::{Dial, Endpoint};
+use super::endpoint::{Dial, Endpoint, Proxy};
 use super::settings::{LocalityPattern, Settings};
 use super::{Destination, Place, Way};
 use crate::labels::KnownLabels;
@@ -210,14 +210,16 @@ fn through(waypoint: &Service, pod: &Workload, service: &Service, port: u16) -> 
     let target = own.and_then(|ports| ports.get(&gateway.hbone_mtls_port)).copied();
     let proxy = SocketAddr::new(*pod.workload_ips.first()?, target.unwrap_or(HBONE));
     let authority = SocketAddr::new(service.vips.first()?.address, port);
-    Some(Dial::Hbone { proxy, authority, identities: vec![pod.identity()] })
+    let identities = vec![pod.identity()];
+    Some(Dial::Hbone { proxy, authority, identities, role: Proxy::Waypoint })
 }
 
 /// How a workload is reached at an address of its own.
 fn at(workload: &Workload, address: SocketAddr) -> Dial {
     if workload.protocol == TunnelProtocol::Hbone {
         let proxy = SocketAddr::new(address.ip(), HBONE);
-        return Dial::Hbone { proxy, authority: address, identities: vec![workload.identity()] };
+        let (authority, identities) = (address, vec![workload.identity()]);
+        return Dial::Hbone { proxy, authority, identities, role: Proxy::Node };
     }
     Dial::Tcp(address)
 }
@@ -248,7 +250,8 @@ fn dial(service: &Service, workload: &Workload, port: u16) -> Option<Dial> {
     let mut identities = vec![workload.identity()];
     identities
         .extend(service.subject_alt_names.iter().filter_map(|san| san.parse::<Identity>().ok()));
-    Some(Dial::Hbone { proxy: SocketAddr::new(*ip, HBONE), authority, identities })
+    let proxy = SocketAddr::new(*ip, HBONE);
+    Some(Dial::Hbone { proxy, authority, identities, role: Proxy::Node })
 }
 
 #[cfg(test)]
@@ -276,7 +279,8 @@ mod tests {
     #[test]
     fn a_pod_of_the_mesh_is_reached_through_its_node() {
         let workload = Workload { protocol: TunnelProtocol::Hbone, ..workload() };
-        let Some(Dial::Hbone { proxy, authority, identities }) = dial(&service(), &workload, 80)
+        let Some(Dial::Hbone { proxy, authority, identities, .. }) =
+            dial(&service(), &workload, 80)
         else {
             panic!("a tunnel")
         };

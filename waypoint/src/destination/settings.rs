@@ -1,6 +1,7 @@
 //! How a destination is treated, compiled from a TrafficPolicy.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use ambit_model::{Locality, Str};
 use ambit_proto::ambit as proto;
 use ambit_tls::{Expected, FrontCertificate, origination_config};
 use http::HeaderName;
+use prost::Message as _;
 use proto::balancer::Algorithm;
 use proto::hash_key::Kind;
 use tokio_rustls::rustls::ClientConfig;
@@ -42,6 +44,8 @@ pub(crate) struct Origination {
     /// For what is not looked into.
     pub opaque: Arc<ClientConfig>,
     pub name: ServerName<'static>,
+    /// The same for the same settings: connections that were opened with others are no good.
+    pub number: u64,
 }
 
 /// What of a request is hashed.
@@ -181,6 +185,7 @@ impl Origination {
         let expected = Expected {
             authorities: (!message.system_authorities).then_some(&*message.authorities),
             names: &message.subject_alt_names,
+            anybody: message.insecure_skip_verify,
         };
         let identity = message.certificate.as_ref().map(|certificate| FrontCertificate {
             chain: &certificate.chain,
@@ -194,8 +199,15 @@ impl Origination {
             http2: config(&[b"h2"])?,
             opaque: config(&[])?,
             name,
+            number: number(message),
         })
     }
+}
+
+fn number(message: &proto::UpstreamTls) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    message.encode_to_vec().hash(&mut hasher);
+    hasher.finish()
 }
 
 // === impl HashSource ===

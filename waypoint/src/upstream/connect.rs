@@ -57,7 +57,7 @@ pub(crate) async fn connect(
             let address = found.next().ok_or_else(|| ConnectFailure::NoAddress((**name).into()))?;
             Ok(tcp(address, limit).await?.into())
         }
-        Dial::Hbone { proxy, authority, identities } => {
+        Dial::Hbone { proxy, authority, identities, .. } => {
             let source = local.context.identity.clone();
             let key = PoolKey { source, identities: identities.clone(), address: *proxy };
             let security = &local.context.security;
@@ -76,18 +76,27 @@ pub(crate) async fn connect(
     }
 }
 
-/// TLS on `io` as `settings` say, with the configuration that `choose` takes; `io` itself where they say nothing.
+/// Settings that can be used.
 ///
 /// # Errors
-/// The settings cannot be used, or the endpoint is not whom they expect.
+/// They cannot.
+pub(crate) fn usable(
+    settings: &Result<Arc<Origination>, Str>,
+) -> Result<&Origination, ConnectFailure> {
+    settings.as_deref().map_err(|why| ConnectFailure::Settings(why.clone()))
+}
+
+/// TLS on `io` as `settings` say, with the configuration that `choose` takes; `io` itself where there are none.
+///
+/// # Errors
+/// The endpoint is not whom they expect.
 pub(crate) async fn originate(
     io: Io,
-    settings: Option<&Result<Arc<Origination>, Str>>,
+    settings: Option<&Origination>,
     limit: Duration,
     choose: impl FnOnce(&Origination) -> &Arc<ClientConfig>,
 ) -> Result<Io, ConnectFailure> {
     let Some(settings) = settings else { return Ok(io) };
-    let settings = settings.as_ref().map_err(|why| ConnectFailure::Settings(why.clone()))?;
     let connector = TlsConnector::from(choose(settings).clone());
     let handshake = connector.connect(settings.name.clone(), io);
     let slow = || std::io::Error::from(std::io::ErrorKind::TimedOut);

@@ -11,7 +11,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use super::codec::{http1, http2};
 use super::pool::{About, Http1, Http1Lease, Http2Lease, Lease};
-use super::{ConnectFailure, connect, originate};
+use super::{ConnectFailure, connect, originate, usable};
 use crate::body::Body;
 use crate::context::Local;
 use crate::destination::{Destination, Endpoint, Origination, Settings};
@@ -156,11 +156,12 @@ impl Try<'_> {
     async fn http1_connection(&self) -> Result<Http1, SendError> {
         let now = self.began;
         let idle = self.settings.pool.idle_timeout.unwrap_or(self.local.context.config.limits.idle);
+        let (tls, key) = self.tls()?;
         let kept = self.endpoint.connections(self.local.worker);
-        if let Some(kept) = kept.and_then(|kept| kept.take_http1(self.source.key, idle, now)) {
+        if let Some(kept) = kept.and_then(|kept| kept.take_http1(key, idle, now)) {
             return Ok(kept);
         }
-        let (about, io) = self.dial(now).await?;
+        let (about, io) = self.dial(tls, key, now).await?;
         let preserve_case = self.local.context.config.preserve_header_case;
         let send = http1(io, preserve_case).await.map_err(ConnectFailure::from)?;
         Ok(Http1 { send, about })
@@ -169,17 +170,30 @@ impl Try<'_> {
     async fn http2_connection(&self) -> Result<Http2Lease, SendError> {
         let now = self.began;
         let most = self.settings.pool.max_requests_per_connection;
+        let (tls, key) = self.tls()?;
         let kept = self.endpoint.connections(self.local.worker).ok_or(Refused::Pending)?;
-        if let Some(lease) = kept.take_http2(self.source.key, most, now) {
+        if let Some(lease) = kept.take_http2(key, most, now) {
             return Ok(lease);
         }
-        let (about, io) = self.dial(now).await?;
+        let (about, io) = self.dial(tls, key, now).await?;
         let send = http2(io).await.map_err(ConnectFailure::from)?;
         Ok(kept.add_http2(send, about, now))
     }
 
+    /// The TLS to speak, and what connections have in common that are as good as a new one.
+    fn tls(&self) -> Result<(Option<&Origination>, u64), ConnectFailure> {
+        let settings = self.settings.tls.as_ref().filter(|_| self.endpoint.dial.is_direct());
+        let tls = settings.map(usable).transpose()?;
+        Ok((tls, self.source.key ^ tls.map_or(0, |tls| tls.number)))
+    }
+
     /// A new connection, when there may be one more.
-    async fn dial(&self, now: Instant) -> Result<(About, Io), SendError> {
+    async fn dial(
+        &self,
+        tls: Option<&Origination>,
+        key: u64,
+        now: Instant,
+    ) -> Result<(About, Io), SendError> {
         let pool = &self.settings.pool;
         let pending = self.destination.pending.acquire(pool.max_pending);
         let _pending = pending.ok_or(Refused::Pending)?;
@@ -194,8 +208,8 @@ impl Try<'_> {
             &tls.http2
         }
         let choose = if self.http2 { http2 } else { http1 };
-        let io = originate(io, self.settings.tls.as_ref(), limit, choose).await?;
-        Ok((About::new(self.source.key, permit, now), io))
+        let io = originate(io, tls, limit, choose).await?;
+        Ok((About::new(key, permit, now), io))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::gateway::{Gateway, Name};
+use super::gateway::{Gateway, Listener, Name};
 use super::objects::Wanted;
 use super::overlays::Overlays;
 use super::parts::{Part, PartKey};
@@ -23,6 +23,8 @@ const CALM: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     gateways: BTreeMap<Name, Known>,
+    /// What ListenerSets add to Gateways.
+    sets: BTreeMap<Name, (Name, Vec<Listener>)>,
     /// Further fields for all Gateways of a class, by the ConfigMap they are from.
     defaults: BTreeMap<Name, (String, Overlays)>,
     parts: BTreeMap<PartKey, Seen>,
@@ -100,6 +102,35 @@ impl Desk {
         self.gateways.retain(|name, _| names.contains(name));
         self.due.retain(|name, _| names.contains(name));
         self.failed.retain(|name| names.contains(name));
+    }
+
+    /// A ListenerSet adds these listeners to a Gateway, or none any more.
+    pub(super) fn listener_set(
+        &mut self,
+        name: Name,
+        of: Option<(Name, Vec<Listener>)>,
+        now: Instant,
+    ) {
+        let old = match of.clone() {
+            Some(of) => self.sets.insert(name, of),
+            None => self.sets.remove(&name),
+        };
+        if old == of {
+            return;
+        }
+        for (gateway, _) in [old, of].into_iter().flatten() {
+            if self.gateways.contains_key(&gateway) {
+                self.look_now(gateway, now);
+            }
+        }
+    }
+
+    /// These are all the ListenerSets.
+    pub(super) fn listener_sets(&mut self, names: &BTreeSet<Name>, now: Instant) {
+        let gone = self.sets.keys().filter(|name| !names.contains(*name)).cloned();
+        for name in gone.collect::<Vec<_>>() {
+            self.listener_set(name, None, now);
+        }
     }
 
     /// These are all the ConfigMaps with defaults.
@@ -187,7 +218,12 @@ impl Desk {
             return None;
         }
         let (name, _) = self.due.iter().find(|(_, at)| **at <= now)?;
-        Some((name.clone(), self.gateways.get(name)?.clone()))
+        let mut known = self.gateways.get(name)?.clone();
+        if let Some(gateway) = &mut known.gateway {
+            let sets = self.sets.values().filter(|(of, _)| of == name);
+            gateway.listeners.extend(sets.flat_map(|(_, listeners)| listeners).cloned());
+        }
+        Some((name.clone(), known))
     }
 
     /// When something is due that is not yet.

@@ -71,6 +71,20 @@ struct RawSpec {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawSet {
+    parent_ref: RawParent,
+    #[serde(default)]
+    listeners: Vec<Listener>,
+}
+
+#[derive(Deserialize)]
+struct RawParent {
+    namespace: Option<String>,
+    name: String,
+}
+
+#[derive(Deserialize)]
 struct RawAddress {
     #[serde(rename = "type")]
     kind: Option<String>,
@@ -115,6 +129,30 @@ pub(super) fn read(object: &DynamicObject) -> Result<Option<Gateway>, String> {
         address: spec.addresses.into_iter().next().and_then(|address| address.value),
         infrastructure: spec.infrastructure,
     }))
+}
+
+/// What a ListenerSet adds to which Gateway: the listeners that its status says are served.
+pub(super) fn read_set(object: &DynamicObject) -> Option<(Name, Vec<Listener>)> {
+    let spec: RawSet = serde_json::from_value(object.data["spec"].clone()).ok()?;
+    let own = object.metadata.namespace.clone().unwrap_or_default();
+    let parent = spec.parent_ref;
+    let gateway = Name { namespace: parent.namespace.unwrap_or(own), name: parent.name };
+    let entries = object.data["status"]["listeners"].as_array();
+    let is_served = |listener: &Listener| {
+        entries.into_iter().flatten().any(|entry| {
+            let conditions = entry["conditions"].as_array();
+            let programmed =
+                |c: &serde_json::Value| c["type"] == "Programmed" && c["status"] == "True";
+            entry["name"] == *listener.name && conditions.into_iter().flatten().any(programmed)
+        })
+    };
+    let mut listeners = spec.listeners;
+    listeners.retain(is_served);
+    // Its names are those of another namespace.
+    for listener in &mut listeners {
+        listener.name = format!("port-{}", listener.port);
+    }
+    Some((gateway, listeners))
 }
 
 // === impl Name ===

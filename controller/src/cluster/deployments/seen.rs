@@ -25,6 +25,7 @@ const DEFAULTS: &str = "gateway.istio.io/defaults-for-class";
 /// Something that the cluster told.
 pub(super) enum News {
     Gateway(Event<DynamicObject>),
+    ListenerSet(Event<DynamicObject>),
     Part(Part, Event<DynamicObject>),
     Defaults(Event<ConfigMap>),
 }
@@ -40,6 +41,7 @@ pub(super) struct Watcher {
 #[derive(Default)]
 pub(super) struct Listing {
     gateways: BTreeSet<Name>,
+    sets: BTreeSet<Name>,
     defaults: BTreeMap<Name, (String, Overlays)>,
     parts: BTreeMap<Part, BTreeSet<PartKey>>,
 }
@@ -55,6 +57,12 @@ impl Watcher {
         );
         let gateways: Api<DynamicObject> = Api::all_with(client.clone(), &gateways);
         let gateways = follow_with(gateways, Config::default(), pace).map(News::Gateway);
+        let sets = ApiResource::from_gvk_with_plural(
+            &GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "ListenerSet"),
+            "listenersets",
+        );
+        let sets: Api<DynamicObject> = Api::all_with(client.clone(), &sets);
+        let sets = follow_with(sets, Config::default(), pace).map(News::ListenerSet);
         let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &self.namespace);
         let defaults = follow_with(maps, Config::default().labels(DEFAULTS), pace);
         let part = |part: Part| -> BoxStream<'static, News> {
@@ -62,7 +70,7 @@ impl Watcher {
             let events = follow_with(api, Config::default().labels(GATEWAY_NAME), pace);
             events.map(move |event| News::Part(part, event)).boxed()
         };
-        let first = [gateways.boxed(), defaults.map(News::Defaults).boxed()];
+        let first = [gateways.boxed(), sets.boxed(), defaults.map(News::Defaults).boxed()];
         select_all(first.into_iter().chain(Part::ALL.map(part)))
     }
 }
@@ -74,6 +82,7 @@ impl Listing {
     pub(super) fn take(&mut self, news: News, desk: &mut Desk, now: Instant) {
         match news {
             News::Gateway(event) => self.gateway(event, desk, now),
+            News::ListenerSet(event) => self.listener_set(event, desk, now),
             News::Part(part, event) => self.part(part, event, desk, now),
             News::Defaults(event) => self.defaults(event, desk, now),
         }
@@ -93,6 +102,18 @@ impl Listing {
                 }
             }
             Event::Delete(object) => desk.gateway(name(&object), None, now),
+        }
+    }
+
+    fn listener_set(&mut self, event: Event<DynamicObject>, desk: &mut Desk, now: Instant) {
+        match event {
+            Event::Init => self.sets.clear(),
+            Event::InitDone => desk.listener_sets(&std::mem::take(&mut self.sets), now),
+            Event::InitApply(object) | Event::Apply(object) => {
+                self.sets.insert(name(&object));
+                desk.listener_set(name(&object), gateway::read_set(&object), now);
+            }
+            Event::Delete(object) => desk.listener_set(name(&object), None, now),
         }
     }
 

@@ -105,7 +105,10 @@ fn is_so(standing: &Standing, wanted: &Wanted) -> bool {
     let Standing { generation, present, held, .. } = standing;
     let Wanted { conditions, entries } = wanted;
     let asked_for = |kind| conditions.iter().any(|c| c.kind == kind);
-    present.iter().all(|p| p.condition.kind.is_shared() || asked_for(p.condition.kind))
+    // Where none of those that are shared is the controller's, the object is somebody else's.
+    let theirs = !conditions.iter().any(|c| c.kind.is_shared());
+    let left = |kind: ConditionType| theirs && kind.is_shared();
+    present.iter().all(|p| left(p.condition.kind) || asked_for(p.condition.kind))
         && conditions.iter().all(|condition| {
             present.iter().any(|p| p.condition == *condition && p.observed == *generation)
         })

@@ -7,8 +7,9 @@ use ambit_model::Str;
 
 use super::{Inputs, hosts};
 use crate::watch::kinds::{
-    AuthorizationPolicy, BackendRef, DestinationRule, EndpointSlice, Gateway, GatewayClass,
-    Namespace, PeerAuthentication, ReferenceGrant, Route, Service, ServiceEntry, VirtualService,
+    AuthorizationPolicy, BackendRef, BackendTlsPolicy, DestinationRule, EndpointSlice, Gateway,
+    GatewayClass, ListenerSet, Namespace, PeerAuthentication, Phase, Pod, ReferenceGrant, Route,
+    Service, ServiceEntry, VirtualService,
 };
 use crate::watch::{Key, Kind, Object};
 
@@ -33,6 +34,32 @@ impl Inputs {
     /// The routes that are attached to `parent`.
     pub(crate) fn routes_of(&self, parent: &Key) -> impl Iterator<Item = &Arc<Route>> {
         self.parents.to(parent).filter_map(|key| self.route(key))
+    }
+
+    /// The ListenerSets that are for a Gateway, the oldest first.
+    pub(crate) fn listener_sets_of(&self, gateway: &Key) -> Vec<&Arc<ListenerSet>> {
+        let sets = self.sets.to(gateway).filter_map(|key| self.listener_set(key));
+        let mut sets: Vec<_> = sets.collect();
+        sets.sort_by_cached_key(|set| set.meta.age());
+        sets
+    }
+
+    pub(crate) fn listener_set(&self, key: &Key) -> Option<&Arc<ListenerSet>> {
+        match self.get(key)? {
+            Object::ListenerSet(set) => Some(set),
+            _ => None,
+        }
+    }
+
+    /// The BackendTLSPolicies for a service.
+    pub(crate) fn tls_policies_of(
+        &self,
+        service: &Key,
+    ) -> impl Iterator<Item = &Arc<BackendTlsPolicy>> {
+        self.tls_targets.to(service).filter_map(|key| match self.get(key)? {
+            Object::BackendTlsPolicy(policy) => Some(policy),
+            _ => None,
+        })
     }
 
     /// The EndpointSlices in which somebody has named a pod.
@@ -162,4 +189,16 @@ impl Inputs {
             _ => None,
         }
     }
+}
+
+/// Whether the pod has addresses of its own.
+pub(crate) fn is_addressable(pod: &Pod) -> bool {
+    !pod.ips.is_empty() && matches!(pod.phase, Phase::Pending | Phase::Running)
+}
+
+/// The pods that an EndpointSlice names.
+pub(crate) fn named_pods(object: &Object) -> Vec<Key> {
+    let Object::EndpointSlice(slice) = object else { return Vec::new() };
+    let key = |name: &Str| Key::new(Kind::Pod, slice.meta.namespace.clone(), name.clone());
+    slice.pods.iter().map(key).collect()
 }

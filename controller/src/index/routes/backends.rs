@@ -111,7 +111,9 @@ pub(super) fn target(
 fn is_consumed(route: &Route, reference: &BackendRef) -> bool {
     let parents = || route.parents.iter().map(ParentRef::key);
     reference.key().is_some_and(|key| parents().any(|parent| parent.as_ref() == Some(&key)))
-        && parents().all(|parent| parent.is_some_and(|key| key.kind != Kind::Gateway))
+        && parents().all(|parent| {
+            parent.is_some_and(|key| matches!(key.kind, Kind::Service | Kind::ServiceEntry))
+        })
 }
 
 /// Whether objects of a kind and namespace may refer to `reference`: always within the namespace.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ambit_model::Str;
 
 use super::destinations::Destination;
-use super::{is_free, tables, virtual_services};
+use super::{is_free, rules, tables, virtual_services};
 use crate::index::World;
 use crate::watch::kinds::{DestinationRule, VirtualService};
 use crate::watch::{Condition, ConditionType, Key, Object, Problem};
@@ -91,8 +91,16 @@ fn of_rule(world: World<'_>, rule: &DestinationRule) -> Result<(), (&'static str
         let message = "spec.workloadSelector: waypoints are no callers that it could select";
         return Err(("Unsupported", message.to_owned()));
     }
-    if services(world, &[rule.full_host(&world.settings.cluster_domain)]).is_empty() {
+    let services = services(world, &[rule.full_host(&world.settings.cluster_domain)]);
+    if services.is_empty() {
         return Err(("TargetNotFound", format!("no service has the host {}", rule.host)));
+    }
+    let fixed = rule.all_tls().map(|tls| tls.invalid.clone()).filter(|why| !why.is_empty());
+    let mut refusals: BTreeSet<String> = fixed.collect();
+    refusals.extend(rules::refusals(world, rule, &services));
+    if !refusals.is_empty() {
+        let list = refusals.into_iter().collect::<Vec<_>>().join("; ");
+        return Err(("Invalid", format!("requests are refused: {list}")));
     }
     Ok(())
 }

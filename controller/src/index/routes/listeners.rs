@@ -1,14 +1,15 @@
 //! The listeners of a Gateway: which of them can be used, by which routes.
 
-use ambit_model::{GatewayClass, GatewayRole, Str};
+use ambit_model::{GatewayClass, Str};
 use ambit_proto::ambit as proto;
-use ambit_tls::pem;
 
+use super::hostnames;
+use super::listener_checks::{conflict, kinds, passes_through, protocol};
+use super::listener_tls::{self, Clients};
 use super::statuses::Detached;
-use super::{backends, hostnames};
 use crate::index::{World, waypoints};
-use crate::watch::kinds::{BackendRef, Gateway, Listener, ParentRef, Route};
-use crate::watch::{Kind, Object};
+use crate::watch::kinds::{AllowedRoutes, Gateway, Listener, ListenerSet, ParentRef, Route};
+use crate::watch::{Key, Kind};
 
 /// A Gateway that is ours.
 pub(super) struct Front<'a> {
@@ -19,6 +20,8 @@ pub(super) struct Front<'a> {
 
 /// A listener and what is to be said about it.
 pub(super) struct Judged<'a> {
+    /// The Gateway or the ListenerSet.
+    pub(super) owner: Key,
     pub(super) listener: &'a Listener,
     /// The routes that it takes.
     pub(super) kinds: Vec<Kind>,
@@ -29,6 +32,8 @@ pub(super) struct Judged<'a> {
     /// What is wrong with what it refers to.
     pub(super) unresolved: Option<Flaw>,
     pub(super) certificates: Vec<proto::Certificate>,
+    /// Whose certificates clients are asked for.
+    pub(super) clients: Option<Clients>,
 }
 
 /// A reason of the specification's, and a sentence.
@@ -40,9 +45,34 @@ impl<'a> Front<'a> {
     /// `gateway` with its listeners, if its class is ours: by the controller of its GatewayClass, or else by its name.
     pub(super) fn of(world: World<'a>, gateway: &'a Gateway) -> Option<Self> {
         let class = class(world, gateway)?;
-        let listeners = gateway.listeners.iter();
-        let judged = listeners.map(|listener| Judged::new(world, gateway, class, listener));
-        Some(Self { gateway, class, listeners: judged.collect() })
+        let own = gateway.listeners.iter().map(|listener| {
+            let beside = gateway.listeners.iter().filter(|other| !std::ptr::eq(*other, listener));
+            let conflict = conflict(listener, beside);
+            Judged::new(world, (gateway, class), gateway.key(), (listener, conflict))
+        });
+        let mut listeners: Vec<Judged<'a>> = own.collect();
+        // Of a set those that clash with one before them are out.
+        for set in sets(world, gateway) {
+            for listener in &set.listeners {
+                let before = listeners.iter().filter(|judged| judged.conflict.is_none());
+                let conflict = conflict(listener, before.map(|judged| judged.listener));
+                let of = (listener, conflict);
+                listeners.push(Judged::new(world, (gateway, class), set.key(), of));
+            }
+        }
+        Some(Self { gateway, class, listeners })
+    }
+
+    /// The objects whose listeners these are, the Gateway first.
+    pub(super) fn owners(&self, world: World<'a>) -> Vec<Key> {
+        let sets = sets(world, self.gateway).map(|set| set.key());
+        std::iter::once(self.gateway.key()).chain(sets).collect()
+    }
+
+    /// The listeners of one of them, by number.
+    pub(super) fn of_owner(&self, owner: &Key) -> impl Iterator<Item = (usize, &Judged<'a>)> {
+        let all = self.listeners.iter().enumerate();
+        all.filter(move |(_, judged)| judged.owner == *owner)
     }
 
     /// The listeners, by number, that `route` is attached to by `parent`, and for which hosts.
@@ -52,15 +82,16 @@ impl<'a> Front<'a> {
         route: &Route,
         parent: &ParentRef,
     ) -> Result<Vec<(usize, Vec<Str>)>, Detached> {
-        let what = format!("Gateway {}/{}", parent.namespace, parent.name);
+        let what = format!("{} {}/{}", parent.kind, parent.namespace, parent.name);
         let detached = |reason, message| Err(Detached { reason, message });
         let named = |judged: &Judged<'_>| {
             let Listener { name, port, .. } = judged.listener;
             (parent.section.is_empty() || parent.section == *name)
                 && parent.port.is_none_or(|number| number == *port)
         };
-        let mut found: Vec<(usize, &Judged<'_>)> =
-            self.listeners.iter().enumerate().filter(|(_, judged)| named(judged)).collect();
+        let owner = parent.key();
+        let of = owner.iter().flat_map(|owner| self.of_owner(owner));
+        let mut found: Vec<(usize, &Judged<'_>)> = of.filter(|(_, judged)| named(judged)).collect();
         if found.is_empty() {
             return detached("NoMatchingParent", format!("{what} has no such listener"));
         }
@@ -72,7 +103,7 @@ impl<'a> Front<'a> {
         }
         let namespace = &route.meta.namespace;
         found.retain(|(_, judged)| {
-            waypoints::admits(world, self.gateway, &judged.listener.allowed, namespace)
+            waypoints::admits(world, &judged.owner.namespace, &judged.listener.allowed, namespace)
         });
         if found.is_empty() {
             let message =
@@ -94,7 +125,19 @@ impl<'a> Front<'a> {
     }
 }
 
-fn class(world: World<'_>, gateway: &Gateway) -> Option<&'static GatewayClass> {
+/// The ListenerSets that count, the oldest first.
+fn sets<'a>(world: World<'a>, gateway: &'a Gateway) -> impl Iterator<Item = &'a ListenerSet> {
+    let sets = world.inputs.listener_sets_of(&gateway.key()).into_iter();
+    sets.filter(move |set| counts(world, gateway, set)).map(|set| &**set)
+}
+
+/// Whether a Gateway takes the listeners of a set.
+pub(super) fn counts(world: World<'_>, gateway: &Gateway, set: &ListenerSet) -> bool {
+    let allowed = gateway.allowed_listeners.as_ref().unwrap_or(&AllowedRoutes::None);
+    waypoints::admits(world, &gateway.meta.namespace, allowed, &set.meta.namespace)
+}
+
+pub(super) fn class(world: World<'_>, gateway: &Gateway) -> Option<&'static GatewayClass> {
     match world.inputs.gateway_class(&gateway.class) {
         Some(class) => {
             ambit_model::GATEWAY_CLASSES.iter().find(|known| *known.controller == *class.controller)
@@ -108,23 +151,39 @@ fn class(world: World<'_>, gateway: &Gateway) -> Option<&'static GatewayClass> {
 impl<'a> Judged<'a> {
     fn new(
         world: World<'_>,
-        gateway: &Gateway,
-        class: &GatewayClass,
-        listener: &'a Listener,
+        (gateway, class): (&Gateway, &GatewayClass),
+        owner: Key,
+        (listener, conflict): (&'a Listener, Option<Flaw>),
     ) -> Self {
-        let (refused, supported) = match protocol(class, listener) {
+        let (mut refused, supported) = match protocol(class, listener) {
             Ok(kinds) => (None, kinds),
             Err(flaw) => (Some(flaw), &[][..]),
         };
         let (kinds, odd) = kinds(listener, supported);
-        let (certificates, bad) = certificates(world, gateway, listener);
+        let from = (owner.kind, &owner.namespace);
+        let (certificates, bad) = listener_tls::certificates(world, from, listener);
+        let (clients, doubtful) = listener_tls::clients(world, gateway, listener);
+        if let Some((_, message)) = doubtful.as_ref().filter(|_| clients.is_none()) {
+            refused = refused.or_else(|| Some(("NoValidCACertificate", message.clone())));
+        }
         Self {
             listener,
             kinds,
             refused,
-            conflict: conflict(gateway, listener),
-            unresolved: bad.or(odd),
+            conflict,
+            owner,
+            unresolved: bad.or(doubtful).or(odd),
             certificates,
+            clients,
+        }
+    }
+
+    /// What proxies call it.
+    pub(super) fn name(&self) -> Str {
+        let Key { kind, namespace, name } = &self.owner;
+        match kind {
+            Kind::ListenerSet => format!("{namespace}/{name}/{}", self.listener.name).into(),
+            _ => self.listener.name.clone(),
         }
     }
 
@@ -152,122 +211,4 @@ impl<'a> Judged<'a> {
             _ => return None,
         })
     }
-}
-
-fn passes_through(listener: &Listener) -> bool {
-    listener.tls.as_ref().is_some_and(|tls| tls.passthrough)
-}
-
-/// The kinds of routes that fit the protocol of a listener.
-fn protocol(class: &GatewayClass, listener: &Listener) -> Result<&'static [Kind], Flaw> {
-    let name = &*listener.protocol;
-    let flaw = |reason, message: String| Err((reason, message));
-    let missing = || flaw("UnsupportedValue", format!("{name} needs tls"));
-    match (class.role, name) {
-        (GatewayRole::Waypoint, "HBONE") => Ok(&[]),
-        (GatewayRole::Ingress, "HTTP") => Ok(&[Kind::HttpRoute, Kind::GrpcRoute]),
-        (GatewayRole::Ingress, "HTTPS" | "TLS") if listener.tls.is_none() => missing(),
-        (GatewayRole::Ingress, "HTTPS") if passes_through(listener) => {
-            flaw("UnsupportedValue", "HTTPS ends here; use protocol TLS for Passthrough".to_owned())
-        }
-        (GatewayRole::Ingress, "HTTPS") => Ok(&[Kind::HttpRoute, Kind::GrpcRoute]),
-        (GatewayRole::Ingress, "TLS") if passes_through(listener) => Ok(&[Kind::TlsRoute]),
-        (GatewayRole::Ingress, "TLS") => Ok(&[Kind::TlsRoute, Kind::TcpRoute]),
-        (GatewayRole::Ingress, "TCP") => Ok(&[Kind::TcpRoute]),
-        _ => {
-            let message = format!("proxies of class {} do not serve {name:?}", class.name);
-            flaw("UnsupportedProtocol", message)
-        }
-    }
-}
-
-/// Those of the supported kinds that are allowed; and what is wrong with those that are asked for.
-fn kinds(listener: &Listener, supported: &[Kind]) -> (Vec<Kind>, Option<Flaw>) {
-    if listener.kinds.is_empty() {
-        return (supported.to_vec(), None);
-    }
-    let (mut kinds, mut flaw) = (Vec::new(), None);
-    for (group, name) in &listener.kinds {
-        match Kind::named(group, name).filter(|kind| supported.contains(kind)) {
-            Some(kind) => kinds.push(kind),
-            None => {
-                let message =
-                    format!("{name} is not a kind of route that {} has", listener.protocol);
-                flaw = Some(("InvalidRouteKinds", message));
-            }
-        }
-    }
-    (kinds, flaw)
-}
-
-/// Listeners of one port speak one protocol, HTTPS and TLS being alike, and have different hosts.
-fn conflict(gateway: &Gateway, listener: &Listener) -> Option<Flaw> {
-    let family = |listener: &Listener| match &*listener.protocol {
-        "HTTPS" => "TLS".to_owned(),
-        other => other.to_owned(),
-    };
-    let beside = gateway
-        .listeners
-        .iter()
-        .filter(|other| !std::ptr::eq(*other, listener) && other.port == listener.port);
-    let mut found = None;
-    for other in beside {
-        let name = &other.name;
-        if family(other) != family(listener) {
-            let message = format!("listener {name} of the same port speaks {}", other.protocol);
-            return Some(("ProtocolConflict", message));
-        }
-        if other.hostname == listener.hostname || &*other.protocol == "TCP" {
-            found =
-                Some(("HostnameConflict", format!("listener {name} has the same port and host")));
-        }
-    }
-    found
-}
-
-fn certificates(
-    world: World<'_>,
-    gateway: &Gateway,
-    listener: &Listener,
-) -> (Vec<proto::Certificate>, Option<Flaw>) {
-    let Some(tls) = listener.tls.as_ref().filter(|tls| !tls.passthrough) else {
-        return Default::default();
-    };
-    let (mut certificates, mut flaw) = (Vec::new(), None);
-    for reference in &tls.certificates {
-        match certificate(world, gateway, reference) {
-            Ok(certificate) => certificates.push(certificate),
-            Err(found) => flaw = flaw.or(Some(found)),
-        }
-    }
-    if tls.certificates.is_empty() {
-        flaw = Some(("InvalidCertificateRef", "tls.certificateRefs is missing".to_owned()));
-    }
-    (certificates, flaw)
-}
-
-fn certificate(
-    world: World<'_>,
-    gateway: &Gateway,
-    reference: &BackendRef,
-) -> Result<proto::Certificate, Flaw> {
-    let BackendRef { kind, namespace, name, .. } = reference;
-    let what = format!("{kind} {namespace}/{name}");
-    let invalid = |message| Err(("InvalidCertificateRef", message));
-    let Some(key) = reference.key().filter(|key| key.kind == Kind::Secret) else {
-        return invalid(format!("{what}: certificates are in Secrets"));
-    };
-    if !backends::permitted(world, (Kind::Gateway, &gateway.meta.namespace), reference) {
-        let message =
-            format!("{what}: no ReferenceGrant in {namespace} lets this Gateway refer to it");
-        return Err(("RefNotPermitted", message));
-    }
-    let Some(Object::Secret(secret)) = world.inputs.get(&key) else {
-        return invalid(format!("there is no {what} of type kubernetes.io/tls that can be read"));
-    };
-    let checked = pem::certificates(&secret.chain).map(drop);
-    if let Err(error) = checked.and_then(|()| pem::private_key(&secret.key).map(drop)) {
-        return invalid(format!("{what}: {error}"));
-    }
-    Ok(proto::Certificate { chain: secret.chain.to_vec(), key: secret.key.to_vec() })
 }

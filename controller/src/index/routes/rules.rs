@@ -9,6 +9,7 @@ use ambit_xds::ResourceType;
 use ambit_xds::encode::Encoded;
 
 use super::destinations::Destination;
+use super::{backend_tls, rule_tls};
 use crate::index::{Output, World};
 use crate::watch::kinds::{BackendRef, DestinationRule, ParentRef, Policy, Subset, Treatment};
 use crate::watch::{Key, Kind, Object};
@@ -42,16 +43,24 @@ pub(super) fn is_visible(export_to: &[Str], owner: &Str, viewer: &Str) -> bool {
 pub(in crate::index) fn of_service(world: World<'_>, object: &Object) -> Output {
     let mut output = Output::default();
     let Some(destination) = Destination::of(world, object) else { return output };
+    let secured = world.inputs.tls_policies_of(&destination.key).next().is_some();
     for host in &destination.hosts {
-        if world.inputs.hosts.rules(&host.hostname).next().is_none() {
+        if !secured && world.inputs.hosts.rules(&host.hostname).next().is_none() {
             continue;
         }
         for gateway in senders(world, &destination, object, &host.hostname) {
-            if let Some(rule) = chosen(world, host, &gateway.namespace) {
+            let rule = chosen(world, host, &gateway.namespace);
+            if secured || rule.is_some() {
                 let name: Str = host.to_string().into();
                 let message = proto::TrafficPolicy {
                     service: name.to_string(),
-                    settings: settings(rule),
+                    settings: backend_tls::secured(
+                        world,
+                        &destination,
+                        &gateway,
+                        rule,
+                        settings(world, rule, host, &gateway.namespace),
+                    ),
                     required_features: Vec::new(),
                 };
                 let encoded = Encoded::message(ResourceType::TrafficPolicy, name, &message);
@@ -63,7 +72,7 @@ pub(in crate::index) fn of_service(world: World<'_>, object: &Object) -> Output 
 }
 
 /// The Gateways whose proxies send traffic to a service: its waypoints, and those of what is routed to it.
-fn senders(
+pub(super) fn senders(
     world: World<'_>,
     destination: &Destination,
     object: &Object,
@@ -91,16 +100,54 @@ fn waypoints_of(world: World<'_>, parent: Key, gateways: &mut BTreeSet<Key>) {
         gateways.insert(parent);
         return;
     }
+    if let Some(set) = world.inputs.listener_set(&parent) {
+        gateways.extend(set.gateway.clone());
+        return;
+    }
     let Some(object) = world.inputs.get(&parent) else { return };
     if let Some(destination) = Destination::of(world, object) {
         gateways.extend(destination.waypoints(world, object));
     }
 }
 
+/// Why requests to some service that `rule` is for are refused for the sake of its TLS.
+pub(super) fn refusals(
+    world: World<'_>,
+    rule: &DestinationRule,
+    services: &BTreeSet<Key>,
+) -> BTreeSet<String> {
+    let mut refusals = BTreeSet::new();
+    for object in services.iter().filter_map(|key| world.inputs.get(key)) {
+        let Some(destination) = Destination::of(world, object) else { continue };
+        for host in &destination.hosts {
+            for gateway in senders(world, &destination, object, &host.hostname) {
+                let viewer = &gateway.namespace;
+                let first = chosen(world, host, viewer).map(|rule| &rule.meta);
+                if first != Some(&rule.meta) {
+                    continue;
+                }
+                let told = rule.all_tls().map(|tls| rule_tls::told(world, tls, host, viewer));
+                refusals.extend(told.map(|tls| tls.invalid).filter(|why| !why.is_empty()));
+            }
+        }
+    }
+    refusals
+}
+
 /// The settings of every port and subset: a port's before the whole's. What is said for a port replaces all that is said
 /// for the whole; what is said for a subset, part by part.
-fn settings(rule: &DestinationRule) -> Vec<proto::Settings> {
+fn settings(
+    world: World<'_>,
+    rule: Option<&Arc<DestinationRule>>,
+    host: &NamespacedHostname,
+    viewer: &Str,
+) -> Vec<proto::Settings> {
     let mut list = Vec::new();
+    let Some(rule) = rule else { return list };
+    let one = |port: u16, subset: &str, treatment: Treatment| {
+        let tls = treatment.tls.as_ref().map(|tls| rule_tls::told(world, tls, host, viewer));
+        one(port, subset, treatment, tls)
+    };
     for subset in rule.subsets.iter().map(Some).chain([None]) {
         let own = subset.map(|subset: &Subset| &subset.policy);
         let name = subset.map_or("", |subset| &subset.name);
@@ -135,8 +182,13 @@ fn merged(own: Option<&Treatment>, base: &Treatment) -> Treatment {
     }
 }
 
-fn one(port: u16, subset: &str, treatment: Treatment) -> proto::Settings {
-    let Treatment { balancer, connection_pool, outlier_detection, tls, retry_budget } = treatment;
+fn one(
+    port: u16,
+    subset: &str,
+    treatment: Treatment,
+    tls: Option<proto::UpstreamTls>,
+) -> proto::Settings {
+    let Treatment { balancer, connection_pool, outlier_detection, retry_budget, .. } = treatment;
     proto::Settings {
         port: port.into(),
         subset: subset.to_owned(),

@@ -29,7 +29,7 @@ pub(in crate::index) fn entries(world: World<'_>, route: &Route, read: &[Problem
         conditions.extend(partial(route));
         Some(Entry { about: fields(about), conditions })
     });
-    Entries { field: "parents", entries: entries.collect(), addresses: None }
+    Entries { field: "parents", entries: entries.collect(), beside: Map::new() }
 }
 
 pub(super) fn fields(value: Value) -> Map<String, Value> {
@@ -46,14 +46,14 @@ fn parent_of(
     parent: &ParentRef,
 ) -> Option<(&'static str, Result<(), Detached>)> {
     let key = parent.key()?;
-    match key.kind {
-        Kind::Gateway => {
-            let gateway = world.inputs.gateway(&key.namespace, &key.name)?;
-            let front = Front::of(world, gateway)?;
-            Some((front.class.controller, front.attach(world, route, parent).map(drop)))
-        }
-        _ => Some((MESH, to_service(world, route, parent))),
-    }
+    let gateway = match key.kind {
+        Kind::Gateway => key,
+        Kind::ListenerSet => world.inputs.listener_set(&key)?.gateway.clone()?,
+        _ => return Some((MESH, to_service(world, route, parent))),
+    };
+    let gateway = world.inputs.gateway(&gateway.namespace, &gateway.name)?;
+    let front = Front::of(world, gateway)?;
+    Some((front.class.controller, front.attach(world, route, parent).map(drop)))
 }
 
 fn to_service(world: World<'_>, route: &Route, parent: &ParentRef) -> Result<(), Detached> {

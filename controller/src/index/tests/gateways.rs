@@ -8,7 +8,7 @@ use super::*;
 use crate::watch::Wanted;
 
 /// A Gateway of class `ambit` in `shop` with these listeners.
-fn gateway(listeners: &str) -> String {
+pub(super) fn gateway(listeners: &str) -> String {
     format!(
         "---
 apiVersion: gateway.networking.k8s.io/v1
@@ -20,7 +20,7 @@ spec: {{gatewayClassName: ambit, listeners: [{listeners}]}}
 }
 
 /// An HTTPRoute at that Gateway; `spec` comes before its rule, which leads to `name`.
-fn route(name: &str, namespace: &str, parent: &str, spec: &str) -> String {
+pub(super) fn route(name: &str, namespace: &str, parent: &str, spec: &str) -> String {
     format!(
         "---
 apiVersion: gateway.networking.k8s.io/v1
@@ -31,7 +31,7 @@ spec: {{parentRefs: [{{name: front, namespace: shop{parent}}}], {spec}rules: [{{
     )
 }
 
-fn secret(name: &str, namespace: &str, chain: &str, key: &str) -> String {
+pub(super) fn secret(name: &str, namespace: &str, chain: &str, key: &str) -> String {
     let indented = |text: &str| text.trim().replace('\n', "\n    ");
     let (chain, key) = (indented(chain), indented(key));
     format!(
@@ -49,16 +49,16 @@ stringData:
     )
 }
 
-const HTTP: &str =
+pub(super) const HTTP: &str =
     "{name: http, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}";
 
 impl Mesh {
-    fn wanted(&self, kind: Kind, name: &str) -> Wanted {
+    pub(super) fn wanted(&self, kind: Kind, name: &str) -> Wanted {
         self.index.wanted(&Key::new(kind, "shop", name), &[])
     }
 
     /// The conditions of `front`, and of each listener, in lines.
-    fn front(&self) -> Vec<String> {
+    pub(super) fn front(&self) -> Vec<String> {
         let Wanted { conditions, entries } = self.wanted(Kind::Gateway, "front");
         let own =
             conditions.iter().map(|c| format!("{} {} {}", c.kind.as_str(), c.status, c.reason));
@@ -73,14 +73,14 @@ impl Mesh {
     }
 
     /// Why the route is or is not attached to its first parent.
-    fn attached(&self, name: &str) -> String {
+    pub(super) fn attached(&self, name: &str) -> String {
         let entries = self.wanted(Kind::HttpRoute, name).entries.unwrap();
         let Some(entry) = entries.entries.first() else { return "nobody's".to_owned() };
         assert_eq!(entry.about["controllerName"], "ambit.dev/gateway-controller");
         entry.conditions[0].reason.to_string()
     }
 
-    fn listeners(&self) -> Vec<Listener> {
+    pub(super) fn listeners(&self) -> Vec<Listener> {
         let snapshot = self.index.snapshot();
         let resources = snapshot.at("shop/front", ResourceType::Listener).iter();
         let decoded = resources.map(|resource| {
@@ -202,15 +202,15 @@ fn listeners_that_cannot_be_used_say_why() {
         (
             format!("{{name: a, port: 80, protocol: HTTP}}, {{name: b, port: 80, protocol: HTTPS, {tls}}}"),
             vec![
-                "a 0 Accepted: ProtocolConflict Conflicted: ProtocolConflict Programmed: Invalid",
-                "b 0 Accepted: ProtocolConflict Conflicted: ProtocolConflict ResolvedRefs: InvalidCertificateRef Programmed: Invalid",
+                "a 0 Accepted: ProtocolConflict Conflicted: ProtocolConflict Programmed: ProtocolConflict",
+                "b 0 Accepted: ProtocolConflict Conflicted: ProtocolConflict ResolvedRefs: InvalidCertificateRef Programmed: ProtocolConflict",
             ],
         ),
         (
             "{name: a, port: 80, protocol: HTTP}, {name: b, port: 80, protocol: HTTP}, {name: c, port: 80, hostname: c.example, protocol: HTTP}".to_owned(),
             vec![
-                "a 0 Accepted: HostnameConflict Conflicted: HostnameConflict Programmed: Invalid",
-                "b 0 Accepted: HostnameConflict Conflicted: HostnameConflict Programmed: Invalid",
+                "a 0 Accepted: HostnameConflict Conflicted: HostnameConflict Programmed: HostnameConflict",
+                "b 0 Accepted: HostnameConflict Conflicted: HostnameConflict Programmed: HostnameConflict",
                 "c 0",
             ],
         ),
@@ -295,7 +295,7 @@ fn addresses_are_those_of_the_service_once_proxies_are_ready() {
             gateway(HTTP).replace("gatewayClassName: ambit", &format!("gatewayClassName: {class}"));
         let mesh = Mesh::new(&[&gateway, service, pod].concat());
         let entries = mesh.wanted(Kind::Gateway, "front").entries.unwrap();
-        let list = entries.addresses.unwrap_or_default();
+        let list = entries.beside.get("addresses").cloned().unwrap_or_default();
         let values = list.as_array().cloned().unwrap_or_default();
         values.iter().map(|v: &Value| v["value"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };

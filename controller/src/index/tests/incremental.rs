@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Objects that depend on each other in every way there is, each in a few variants.
-const OBJECTS: [(&str, &[&str]); 28] = [
+const OBJECTS: [(&str, &[&str]); 35] = [
     (
         "ns",
         &[
@@ -161,7 +161,7 @@ const OBJECTS: [(&str, &[&str]); 28] = [
     (
         "rule",
         &[
-            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d, namespace: shop}\nspec: {host: web, trafficPolicy: {loadBalancer: {simple: RANDOM}}, subsets: [{name: one, labels: {app: web}}]}",
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d, namespace: shop}\nspec: {host: web, trafficPolicy: {loadBalancer: {simple: RANDOM}, tls: {mode: MUTUAL, credentialName: d}}, subsets: [{name: one, labels: {app: web}}]}",
             "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d, namespace: shop}\nspec: {host: '*.example', trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}}",
         ],
     ),
@@ -175,8 +175,29 @@ const OBJECTS: [(&str, &[&str]); 28] = [
     (
         "front",
         &[
-            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: web, namespace: shop}\nspec: {gatewayClassName: ambit, listeners: [{name: a, port: 80, protocol: HTTP, hostname: '*.example', allowedRoutes: {namespaces: {from: All}}}, {name: b, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: c, namespace: other}]}}]}",
-            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: web, namespace: shop}\nspec: {gatewayClassName: mine, listeners: [{name: a, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: Selector, selector: {matchLabels: {istio.io/use-waypoint: wp}}}}}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: web, namespace: shop}\nspec: {gatewayClassName: ambit, allowedListeners: {namespaces: {from: Selector, selector: {matchLabels: {istio.io/use-waypoint: wp}}}}, tls: {frontend: {default: {validation: {caCertificateRefs: [{group: '', kind: ConfigMap, name: ca, namespace: other}]}}}, backend: {clientCertificateRef: {name: c, namespace: other}}}, listeners: [{name: a, port: 80, protocol: HTTP, hostname: '*.example', allowedRoutes: {namespaces: {from: All}}}, {name: b, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: c, namespace: other}]}}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: web, namespace: shop}\nspec: {gatewayClassName: mine, allowedListeners: {namespaces: {from: All}}, listeners: [{name: a, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: Selector, selector: {matchLabels: {istio.io/use-waypoint: wp}}}}}]}",
+        ],
+    ),
+    (
+        "listener-set",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: ListenerSet\nmetadata: {name: m, namespace: shop}\nspec: {parentRef: {name: web}, listeners: [{name: a, port: 80, protocol: HTTP, hostname: a.example}, {name: b, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: c, namespace: other}]}}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: ListenerSet\nmetadata: {name: m, namespace: other}\nspec: {parentRef: {name: web, namespace: shop}, listeners: [{name: c, port: 80, protocol: HTTP}]}",
+        ],
+    ),
+    (
+        "listener-set-2",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: ListenerSet\nmetadata: {name: n, namespace: shop, creationTimestamp: '2026-01-01T00:00:00Z'}\nspec: {parentRef: {name: web}, listeners: [{name: a, port: 80, protocol: HTTP, hostname: a.example}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: ListenerSet\nmetadata: {name: n, namespace: shop, creationTimestamp: '2026-01-01T00:00:00Z'}\nspec: {parentRef: {name: web}, listeners: [{name: a, port: 80, protocol: TCP}]}",
+        ],
+    ),
+    (
+        "set-route",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: u, namespace: shop}\nspec: {parentRefs: [{group: gateway.networking.k8s.io, kind: ListenerSet, name: m}, {name: web}], rules: [{backendRefs: [{name: web, port: 80}]}]}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: u, namespace: other}\nspec: {parentRefs: [{group: gateway.networking.k8s.io, kind: ListenerSet, name: m}], rules: [{backendRefs: [{name: a, port: 80}]}]}",
         ],
     ),
     (
@@ -196,6 +217,34 @@ const OBJECTS: [(&str, &[&str]); 28] = [
         "secret",
         &[
             "apiVersion: v1\nkind: Secret\nmetadata: {name: c, namespace: other}\ntype: kubernetes.io/tls\nstringData: {tls.crt: a, tls.key: b}",
+        ],
+    ),
+    (
+        "authorities",
+        &[
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ca, namespace: shop}\ndata: {ca.crt: nothing}",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ca, namespace: other}\ndata: {ca.crt: none}",
+        ],
+    ),
+    (
+        "backend-tls",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: b, namespace: shop}\nspec: {targetRefs: [{group: '', kind: Service, name: web}], validation: {caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}], hostname: a.example}}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: b, namespace: other}\nspec: {targetRefs: [{group: '', kind: Service, name: a}], validation: {wellKnownCACertificates: System, hostname: a.example}}",
+        ],
+    ),
+    (
+        "backend-tls-2",
+        &[
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: c, namespace: shop, creationTimestamp: '2026-01-01T00:00:00Z'}\nspec: {targetRefs: [{group: '', kind: Service, name: web, sectionName: http}, {group: networking.istio.io, kind: ServiceEntry, name: e}], validation: {wellKnownCACertificates: System, hostname: b.example}}",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: c, namespace: shop, creationTimestamp: '2026-01-01T00:00:00Z'}\nspec: {targetRefs: [{group: '', kind: Service, name: web}], validation: {wellKnownCACertificates: System, hostname: b.example}}",
+        ],
+    ),
+    (
+        "credential",
+        &[
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: d, namespace: shop}\nstringData: {cert: a, key: b}",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: d-cacert, namespace: shop}\nstringData: {ca.crt: a}",
         ],
     ),
     (

@@ -49,7 +49,7 @@ impl Mesh {
         format!("{} {}: {}", condition.status, condition.reason, condition.message)
     }
 
-    fn treatment(&self, gateway: &str, service: &str) -> Option<TrafficPolicy> {
+    pub(super) fn treatment(&self, gateway: &str, service: &str) -> Option<TrafficPolicy> {
         let resource =
             self.index.snapshot().at(gateway, ResourceType::TrafficPolicy).get(service)?;
         let response = DeltaDiscoveryResponse::decode(resource.wire.clone()).unwrap();
@@ -342,10 +342,122 @@ fn ports_replace_and_subsets_add() {
             "0 \"\" Some(7) Some((2, 1000)) None",
         ]
     );
-    let mutual = mesh(&rule("d", "shop", "host: web, trafficPolicy: {tls: {mode: MUTUAL}}"));
-    let policy = mutual.treatment("shop/wp", "shop/web.shop.svc.cluster.local").unwrap();
-    assert_eq!(
-        policy.settings[0].tls.as_ref().unwrap().invalid,
-        "tls.mode MUTUAL is not supported"
-    );
+}
+
+#[test]
+fn tls_takes_certificates_and_authorities_from_secrets() {
+    use super::backend_tls::pair;
+    let ((ca, _), (chain, key)) = (pair(), pair());
+    let secret = |name: &str, fields: &[(&str, &str)]| {
+        let fields = fields.iter().map(|(name, text)| format!("{name}: {text:?}, "));
+        let fields = fields.collect::<String>();
+        format!(
+            "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: shop}}\nstringData: {{{fields}}}\n"
+        )
+    };
+    let whole = secret("c", &[("tls.crt", &chain), ("tls.key", &key), ("ca.crt", &ca)]);
+    let apart = secret("c", &[("cert", &chain), ("key", &key)]);
+    let of_ca = secret("c-cacert", &[("cacert", &ca)]);
+    let halved = [apart.clone(), of_ca.clone()].concat();
+    // What is told of mode, name, authorities and certificate; or why requests are refused.
+    for (tls, secrets, expected) in [
+        ("mode: SIMPLE", "", Ok("SIMPLE web.shop.svc.cluster.local system")),
+        ("mode: SIMPLE, caCertificates: system, sni: a", "", Ok("SIMPLE a system")),
+        (
+            "mode: SIMPLE, insecureSkipVerify: true",
+            "",
+            Ok("SIMPLE web.shop.svc.cluster.local anybody"),
+        ),
+        ("mode: SIMPLE, sni: a, credentialName: c", &whole, Ok("SIMPLE a ca")),
+        ("mode: SIMPLE, sni: a, credentialName: 'kubernetes://c'", &of_ca, Ok("SIMPLE a ca")),
+        ("mode: MUTUAL, sni: a, credentialName: c", &whole, Ok("MUTUAL a ca shown")),
+        ("mode: MUTUAL, sni: a, credentialName: c", &halved, Ok("MUTUAL a ca shown")),
+        ("mode: MUTUAL, sni: a, credentialName: c", &apart, Ok("MUTUAL a system shown")),
+        ("mode: ISTIO_MUTUAL", "", Ok("MESH ")),
+        (
+            "mode: SIMPLE, credentialName: c",
+            &apart,
+            Err("Secret shop/c: there is none with authorities (ca.crt or cacert)"),
+        ),
+        (
+            "mode: MUTUAL, credentialName: c",
+            "",
+            Err("Secret shop/c: there is none that can be read"),
+        ),
+        (
+            "mode: MUTUAL, credentialName: c",
+            &of_ca,
+            Err("Secret shop/c: there is none that can be read"),
+        ),
+        ("mode: MUTUAL", "", Err("tls.credentialName is missing, which MUTUAL needs")),
+        (
+            "mode: SIMPLE, caCertificates: /etc/ca.pem",
+            "",
+            Err("tls.caCertificates is a file, and waypoints have none"),
+        ),
+        (
+            "mode: MUTUAL, clientCertificate: /a, privateKey: /b",
+            "",
+            Err("tls.clientCertificate is a file"),
+        ),
+        (
+            "mode: SIMPLE, credentialName: 'configmap://c'",
+            "",
+            Err("\"configmap://c\" is no Secret's name"),
+        ),
+    ] {
+        let mut mesh =
+            mesh(&rule("d", "shop", &format!("host: web, trafficPolicy: {{tls: {{{tls}}}}}")));
+        mesh.write("secrets.yaml", secrets);
+        let policy = mesh.treatment("shop/wp", "shop/web.shop.svc.cluster.local").unwrap();
+        let told = policy.settings[0].tls.clone().unwrap();
+        let says = mesh.says(Kind::DestinationRule, "d");
+        match expected {
+            Ok(expected) => {
+                let mut text = format!("{} {}", told.mode().as_str_name(), told.sni);
+                for (part, there) in [
+                    (" system", told.system_authorities),
+                    (" ca", told.authorities.starts_with(ca.trim().as_bytes())),
+                    (" anybody", told.insecure_skip_verify),
+                    (
+                        " shown",
+                        told.certificate
+                            .is_some_and(|shown| shown.key.starts_with(key.trim().as_bytes())),
+                    ),
+                ] {
+                    text += if there { part } else { "" };
+                }
+                assert_eq!((&*text, &*told.invalid), (expected, ""), "{tls}");
+                assert_eq!(says, "true Accepted: in force at waypoints", "{tls}");
+            }
+            Err(why) => {
+                assert!(told.invalid.contains(why), "{tls}: {}", told.invalid);
+                assert!(says.starts_with("false Invalid: requests are refused: "), "{tls}: {says}");
+                assert!(says.contains(why), "{tls}: {says}");
+            }
+        }
+    }
+}
+
+#[test]
+fn of_tls_what_is_not_enforced_is_named() {
+    for (tls, unused) in [
+        ("mode: DISABLE", None),
+        ("mode: ISTIO_MUTUAL, sni: a", Some("sni")),
+        ("mode: DISABLE, subjectAltNames: [a]", Some("subjectAltNames")),
+        ("credentialName: c", Some("credentialName")),
+        ("mode: ISTIO_MUTUAL, caCertificates: /a", Some("caCertificates")),
+        ("mode: SIMPLE, subjectAltNames: [a]", None),
+        ("mode: SIMPLE, subjectAltNames: [a], insecureSkipVerify: true", Some("subjectAltNames")),
+        ("mode: SIMPLE, caCrl: /a", Some("caCrl")),
+    ] {
+        let mut files = Files::default();
+        let text = rule("d", "shop", &format!("host: web, trafficPolicy: {{tls: {{{tls}}}}}"));
+        files.read("a.yaml".into(), Ok(&text));
+        let reports = files.reports();
+        let named: Vec<&str> =
+            reports.iter().filter_map(|r| r.problem.field.rsplit('.').next()).collect();
+        assert_eq!(named, Vec::from_iter(unused), "{tls}");
+        assert!(reports.iter().all(|report| report.problem.remark), "{tls}");
+    }
 }

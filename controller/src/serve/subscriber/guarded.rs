@@ -8,8 +8,15 @@ use super::state::{State, View};
 use super::{Published, Push, Subscriber};
 
 /// Types that wait for each other: an answer to one may let another go.
-pub(super) const CHAIN: [ResourceType; 3] =
-    [ResourceType::Route, ResourceType::Listener, ResourceType::RequestPolicy];
+pub(super) const CHAIN: [ResourceType; 4] = [
+    ResourceType::Route,
+    ResourceType::Listener,
+    ResourceType::RequestPolicy,
+    ResourceType::TrafficPolicy,
+];
+/// Who may send requests, and whom they may be sent to: without its TLS a destination would be spoken to in the clear.
+pub(super) const GUARDS: [ResourceType; 2] =
+    [ResourceType::RequestPolicy, ResourceType::TrafficPolicy];
 /// What a proxy serves.
 const GUARDED: [ResourceType; 2] = [ResourceType::Route, ResourceType::Listener];
 
@@ -19,10 +26,10 @@ impl Subscriber {
     /// What to send of one type now, if anything.
     pub(super) fn next(&mut self, kind: ResourceType, published: &Published) -> Option<Push> {
         let guarded = GUARDED.contains(&kind);
-        if guarded && !self.has_all(ResourceType::RequestPolicy, published) {
+        if guarded && !GUARDS.into_iter().all(|kind| self.has_all(kind, published)) {
             return None;
         }
-        let keep = kind == ResourceType::RequestPolicy
+        let keep = GUARDS.contains(&kind)
             && !GUARDED.into_iter().all(|kind| self.is_current(kind, published));
         let view = View::new(kind, self.gateway.as_ref(), published);
         let push = match &mut self.states[kind as usize] {

@@ -356,9 +356,19 @@ fn with_gateway(generation: u64, route: &str) -> Published {
 
 /// A state with the Gateway `shop/wp`, and these routes and policies for it.
 fn guarded(generation: u64, routes: &[&'static str], policies: &[&'static str]) -> Published {
+    guarded_by(ResourceType::RequestPolicy, generation, routes, policies)
+}
+
+/// The same with policies of another type.
+fn guarded_by(
+    guard: ResourceType,
+    generation: u64,
+    routes: &[&'static str],
+    policies: &[&'static str],
+) -> Published {
     let of = |kind| move |name: &&'static str| ("shop/wp", kind, *name);
     let routes = routes.iter().map(of(ResourceType::Route));
-    scoped(generation, routes.chain(policies.iter().map(of(ResourceType::RequestPolicy))))
+    scoped(generation, routes.chain(policies.iter().map(of(guard))))
 }
 
 fn scoped<'a>(
@@ -507,4 +517,27 @@ fn policies_are_taken_back_after_the_routes_that_they_guard() {
     assert_eq!(content(&policy), ["-q"]);
     assert!(waypoint.answers(&policy, &end).is_none());
     assert_eq!(waypoint.0.acked(), Some(3));
+}
+
+#[test]
+fn routes_wait_for_how_their_destinations_are_treated() {
+    let state = |generation, routes: &[&'static str], treatments: &[&'static str]| {
+        guarded_by(ResourceType::TrafficPolicy, generation, routes, treatments)
+    };
+    let first = state(1, &["a"], &["t"]);
+    let mut waypoint = Waypoint::new();
+    for kind in [ResourceType::TrafficPolicy, ResourceType::Route] {
+        let push = waypoint.asks(kind, &first).expect("a push");
+        assert!(waypoint.answers(&push, &first).is_none());
+    }
+    let treated = waypoint.0.published(&state(2, &["a"], &["t", "u"]));
+    assert_eq!(contents(&treated), ["+u"]);
+    let third = state(3, &["a", "b"], &["t", "u", "v"]);
+    assert_eq!(contents(&waypoint.0.published(&third)), [""; 0]);
+    let treated = waypoint.answers(&treated[0], &third).expect("a push");
+    assert_eq!(content(&treated), ["+v"]);
+    let route = waypoint.answers(&treated, &third).expect("a push");
+    assert_eq!(content(&route), ["+b"]);
+    let less = waypoint.0.published(&state(4, &["a"], &["t"]));
+    assert_eq!(contents(&less), [""; 0]);
 }

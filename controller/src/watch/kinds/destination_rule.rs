@@ -2,6 +2,7 @@
 
 mod balancer;
 mod limits;
+mod tls;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,10 @@ use serde_json::Value;
 
 use super::{Meta, Problem, duration, network, part_of, ports};
 use balancer::RawBalancer;
-use limits::{RawOutlier, RawPool, RawTls};
+use limits::{RawOutlier, RawPool};
+
+use tls::RawTls;
+pub use tls::RuleTls;
 
 /// A DestinationRule.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +60,7 @@ pub struct Treatment {
     pub balancer: Option<proto::Balancer>,
     pub connection_pool: Option<proto::ConnectionPool>,
     pub outlier_detection: Option<proto::OutlierDetection>,
-    pub tls: Option<proto::UpstreamTls>,
+    pub tls: Option<RuleTls>,
     pub retry_budget: Option<proto::RetryBudget>,
 }
 
@@ -131,14 +135,18 @@ pub(super) fn trim(
         let policy = policy(raw.traffic_policy).map_err(within)?;
         Ok(Subset { name: raw.name.into(), labels: raw.labels, policy })
     };
-    Ok(DestinationRule {
+    let rule = DestinationRule {
         host: spec.host.to_ascii_lowercase().into(),
         export_to: spec.export_to.into_iter().filter(|ns| ns != "*").map(Into::into).collect(),
         for_callers: spec.workload_selector.is_some_and(|selector| !selector.is_null()),
         policy: policy(spec.traffic_policy).map_err(|problem| problem.within("spec"))?,
         subsets: spec.subsets.into_iter().enumerate().map(subset).collect::<Result<_, _>>()?,
         meta,
-    })
+    };
+    problems.extend(rule.all_tls().filter_map(|tls| tls.unused).map(|field| {
+        Problem::remark(format!("tls.{field}"), "is not enforced beside what else tls says")
+    }));
+    Ok(rule)
 }
 
 fn policy(raw: RawPolicy) -> Result<Policy, Problem> {
@@ -164,12 +172,12 @@ fn policy(raw: RawPolicy) -> Result<Policy, Problem> {
 
 type Parts = (Option<RawBalancer>, Option<RawPool>, Option<RawOutlier>, Option<RawTls>);
 
-fn treatment((balancer, pool, outlier, tls): Parts) -> Result<Treatment, Problem> {
+fn treatment((balancer, pool, outlier, raw_tls): Parts) -> Result<Treatment, Problem> {
     Ok(Treatment {
         balancer: balancer.map(balancer::balancer).transpose()?,
         connection_pool: pool.map(limits::pool).transpose()?,
         outlier_detection: outlier.map(limits::outlier).transpose()?,
-        tls: tls.map(limits::tls).transpose()?,
+        tls: raw_tls.map(tls::tls).transpose()?,
         retry_budget: None,
     })
 }
@@ -177,4 +185,15 @@ fn treatment((balancer, pool, outlier, tls): Parts) -> Result<Treatment, Problem
 /// Milliseconds of a field, where it is there.
 fn time(field: &str, text: Option<String>) -> Result<Option<u64>, Problem> {
     text.map(|text| duration::milliseconds(field, &text)).transpose()
+}
+
+// === impl DestinationRule ===
+
+impl DestinationRule {
+    /// All that is said of TLS with endpoints.
+    pub fn all_tls(&self) -> impl Iterator<Item = &RuleTls> {
+        let policies = self.subsets.iter().map(|subset| &subset.policy).chain([&self.policy]);
+        let treatments = policies.flat_map(|policy| policy.ports.values().chain([&policy.whole]));
+        treatments.filter_map(|treatment| treatment.tls.as_ref())
+    }
 }

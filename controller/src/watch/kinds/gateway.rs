@@ -1,5 +1,7 @@
 //! `Gateway`.
 
+mod tls;
+
 use std::net::IpAddr;
 
 use ambit_model::Str;
@@ -7,7 +9,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::meta::RawSelector;
-use super::{BackendRef, Kind, Meta, Problem, Selector, network, part, ports};
+use super::{Kind, Meta, Problem, Selector, network, part, ports};
+use crate::watch::Key;
+
+pub use tls::{ClientValidation, GatewayTls, ListenerTls};
+use tls::{RawGatewayTls, RawTls};
 
 /// A Gateway.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +24,10 @@ pub struct Gateway {
     pub class: Str,
     /// Its listeners.
     pub listeners: Vec<Listener>,
+    /// TLS at all of its listeners, and with endpoints.
+    pub tls: GatewayTls,
+    /// The namespaces whose ListenerSets count, where anything is said about that.
+    pub allowed_listeners: Option<AllowedRoutes>,
     /// What further fields of what is deployed are read from, as group and kind.
     pub parameters: Option<(Str, Str)>,
     /// Where it is found; nowhere while it is not ready.
@@ -41,15 +51,6 @@ pub struct Listener {
     pub protocol: Str,
     /// The namespaces whose objects may use it.
     pub allowed: AllowedRoutes,
-}
-
-/// How TLS ends at a listener.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ListenerTls {
-    /// It does not: connections are passed on as they are.
-    pub passthrough: bool,
-    /// The certificates of its hosts.
-    pub certificates: Vec<BackendRef>,
 }
 
 /// The namespaces whose objects may use a listener.
@@ -84,6 +85,14 @@ struct RawSpec {
     listeners: Vec<RawListener>,
     #[serde(default)]
     infrastructure: RawInfrastructure,
+    #[serde(default)]
+    tls: RawGatewayTls,
+    allowed_listeners: Option<RawAllowedListeners>,
+}
+
+#[derive(Deserialize)]
+struct RawAllowedListeners {
+    namespaces: Option<RawNamespaces>,
 }
 
 #[derive(Default, Deserialize)]
@@ -101,7 +110,7 @@ struct RawParameters {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RawListener {
+pub(super) struct RawListener {
     port: i64,
     #[serde(default)]
     name: String,
@@ -111,21 +120,6 @@ struct RawListener {
     protocol: String,
     tls: Option<RawTls>,
     allowed_routes: Option<RawAllowed>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct RawTls {
-    mode: Option<String>,
-    certificate_refs: Vec<RawReference>,
-}
-
-#[derive(Deserialize)]
-struct RawReference {
-    group: Option<Str>,
-    kind: Option<Str>,
-    namespace: Option<Str>,
-    name: Str,
 }
 
 #[derive(Deserialize)]
@@ -170,11 +164,19 @@ pub(super) fn trim(meta: Meta, value: &Value) -> Result<Gateway, Problem> {
         listeners: listeners.collect::<Result<_, _>>()?,
         parameters: spec.infrastructure.parameters_ref.map(|raw| (raw.group, raw.kind)),
         addresses: addresses.collect::<Result<_, _>>()?,
+        tls: tls::of_gateway(&meta, spec.tls).map_err(|problem| problem.within("spec.tls"))?,
+        allowed_listeners: spec.allowed_listeners.map(sets).transpose()?,
         meta,
     })
 }
 
-fn listener(meta: &Meta, (i, raw): (usize, RawListener)) -> Result<Listener, Problem> {
+fn sets(raw: RawAllowedListeners) -> Result<AllowedRoutes, Problem> {
+    let said = raw.namespaces.filter(|namespaces| namespaces.from.is_some());
+    let Some(said) = said else { return Ok(AllowedRoutes::None) };
+    allowed("namespaces", Some(said)).map_err(|problem| problem.within("spec.allowedListeners"))
+}
+
+pub(super) fn listener(meta: &Meta, (i, raw): (usize, RawListener)) -> Result<Listener, Problem> {
     if !raw.hostname.is_empty() {
         network::hostname(&format!("spec.listeners[{i}].hostname"), &raw.hostname)?;
     }
@@ -187,15 +189,14 @@ fn listener(meta: &Meta, (i, raw): (usize, RawListener)) -> Result<Listener, Pro
         name: raw.name.into(),
         hostname: raw.hostname.to_ascii_lowercase().into(),
         kinds: kinds.into_iter().map(|raw| (group(raw.group), raw.kind)).collect(),
-        tls: raw.tls.map(|raw| tls(meta, raw)).transpose().map_err(within)?,
+        tls: raw.tls.map(|raw| tls::of_listener(meta, raw)).transpose().map_err(within)?,
         port,
         protocol: raw.protocol.into(),
-        allowed: allowed(namespaces).map_err(within)?,
+        allowed: allowed("allowedRoutes.namespaces", namespaces).map_err(within)?,
     })
 }
 
-fn allowed(namespaces: Option<RawNamespaces>) -> Result<AllowedRoutes, Problem> {
-    let field = "allowedRoutes.namespaces";
+fn allowed(field: &str, namespaces: Option<RawNamespaces>) -> Result<AllowedRoutes, Problem> {
     Ok(match namespaces {
         None => AllowedRoutes::Same,
         Some(namespaces) => match (namespaces.from.as_deref(), namespaces.selector) {
@@ -214,25 +215,6 @@ fn allowed(namespaces: Option<RawNamespaces>) -> Result<AllowedRoutes, Problem> 
     })
 }
 
-fn tls(meta: &Meta, raw: RawTls) -> Result<ListenerTls, Problem> {
-    let passthrough = match raw.mode.as_deref() {
-        None | Some("Terminate") => false,
-        Some("Passthrough") => true,
-        Some(other) => {
-            let message = format!("{other:?} is neither Terminate nor Passthrough");
-            return Err(Problem::new("tls.mode", message));
-        }
-    };
-    let certificates = raw.certificate_refs.into_iter().map(|raw| BackendRef {
-        group: raw.group.unwrap_or_default(),
-        kind: raw.kind.unwrap_or_else(|| Kind::Secret.as_str().into()),
-        namespace: raw.namespace.unwrap_or_else(|| meta.namespace.clone()),
-        name: raw.name,
-        port: None,
-    });
-    Ok(ListenerTls { passthrough, certificates: certificates.collect() })
-}
-
 fn address((i, raw): (usize, RawAddress)) -> Result<GatewayAddress, Problem> {
     let field = format!("status.addresses[{i}].value");
     if raw.kind.as_deref() == Some("Hostname") {
@@ -240,5 +222,15 @@ fn address((i, raw): (usize, RawAddress)) -> Result<GatewayAddress, Problem> {
         Ok(GatewayAddress::Hostname(raw.value.into()))
     } else {
         network::unicast(&field, &raw.value).map(GatewayAddress::Ip)
+    }
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// What it is found by.
+    pub fn key(&self) -> Key {
+        let Meta { namespace, name, .. } = &self.meta;
+        Key::new(Kind::Gateway, namespace.clone(), name.clone())
     }
 }

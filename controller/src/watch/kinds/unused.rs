@@ -6,7 +6,6 @@ pub(crate) fn is_known_and_unused(group: &str, kind: &str) -> bool {
         "" => matches!(
             kind,
             "ServiceAccount"
-                | "ConfigMap"
                 | "Endpoints"
                 | "PersistentVolume"
                 | "PersistentVolumeClaim"

@@ -34,6 +34,8 @@ pub(super) const OBJECT: Keep = Keep::But(&[
             ("securityContext", Keep::Nothing),
         ]),
     ),
+    ("data", MATERIAL),
+    ("binaryData", Keep::Nothing),
     (
         "status",
         Keep::But(&[
@@ -45,6 +47,8 @@ pub(super) const OBJECT: Keep = Keep::But(&[
     ),
 ]);
 
+/// Of ConfigMaps and Secrets: certificates, keys and authorities.
+const MATERIAL: Keep = Keep::Only(&["ca.crt", "cacert", "cert", "key", "tls.crt", "tls.key"]);
 const CONTAINER: Keep = Keep::Only(&["name", "ports", "restartPolicy"]);
 
 // === impl Keep ===
@@ -162,6 +166,8 @@ mod tests {
             "status": {"podIP": "10.0.0.1"},
         });
         assert_eq!(kept(&pod), expected);
+        let map = json!({"data": {"ca.crt": "a", "application.yaml": "much"}});
+        assert_eq!(kept(&map), json!({"data": {"ca.crt": "a"}}));
     }
 
     #[test]
@@ -170,6 +176,7 @@ mod tests {
             json!({"spec": {"rules": [{"a": [1, -1, 0.5, null, true, "x"]}, "containers"]}}),
             json!({"spec": [], "status": "text", "metadata": null}),
             json!([{"containers": [{"image": "i"}]}]),
+            json!({"data": {"ca.crt": "a"}}),
         ] {
             assert_eq!(kept(&value), value);
         }

@@ -99,6 +99,30 @@ type: kubernetes.io/tls
 data: {tls.crt: YQ==, tls.key: Yg==}
 ---
 apiVersion: v1
+kind: ConfigMap
+metadata: {name: ca, namespace: shop}
+data: {ca.crt: authorities, other: much}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: other, namespace: shop}
+data: {application.yaml: much}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: api, namespace: shop}
+spec:
+  targetRefs: [{group: "", kind: Service, name: api}]
+  validation: {caCertificateRefs: [{group: "", kind: ConfigMap, name: ca}], hostname: api.example}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: ListenerSet
+metadata: {name: more, namespace: shop}
+spec:
+  parentRef: {name: front}
+  listeners: [{name: a, port: 81, protocol: HTTP}]
+---
+apiVersion: v1
 kind: Secret
 metadata: {name: token, namespace: shop}
 type: Opaque

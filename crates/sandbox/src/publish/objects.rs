@@ -56,8 +56,11 @@ pub(crate) fn files(picture: &Picture<'_>) -> BTreeMap<String, String> {
             let object = gateway_object(key, gateway, picture.services);
             files.insert(format!("_gateway.{}.{}.yaml", key.namespace, key.name), object);
         }
-        if let Object::EndpointSlice(slice) = object {
-            add(&mut files, "endpointslice", &**slice);
+        match object {
+            Object::EndpointSlice(slice) => add(&mut files, "endpointslice", &**slice),
+            Object::ConfigMap(map) => add(&mut files, "configmap", &**map),
+            Object::Secret(secret) => add(&mut files, "secret", &**secret),
+            _ => {}
         }
     }
     for (name, ips) in &picture.nodes {

@@ -112,3 +112,51 @@ async fn a_failure_waits_for_its_time() {
     desk.gateways(&BTreeSet::new());
     assert_eq!(desk.next(later), None, "gone");
 }
+
+#[tokio::test]
+async fn listeners_that_sets_are_said_to_serve_are_deployed() {
+    let now = Instant::now();
+    let object = |text: serde_json::Value| serde_json::from_value(text).unwrap();
+    let read = super::super::gateway::read(&object(json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": {"name": "gw", "namespace": "shop", "uid": "uid"},
+        "spec": {"gatewayClassName": "ambit", "listeners": [{"name": "own", "port": 80}]},
+    })));
+    let set = |port: u16, programmed: &str| {
+        super::super::gateway::read_set(&object(json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "ListenerSet",
+            "metadata": {"name": "set", "namespace": "team"},
+            "spec": {
+                "parentRef": {"name": "gw", "namespace": "shop"},
+                "listeners": [{"name": "a", "port": port}, {"name": "b", "port": 9}],
+            },
+            "status": {"listeners": [
+                {"name": "a", "conditions": [{"type": "Programmed", "status": programmed}]},
+            ]},
+        })))
+    };
+    let mut desk = Desk::default();
+    desk.defaults(BTreeMap::new(), now);
+    let known = Known { uid: "uid".to_owned(), gateway: read.unwrap() };
+    desk.gateway(name(), Some(known), now);
+    let of_set = Name { namespace: "team".to_owned(), name: "set".to_owned() };
+    // What is due, if anything is: ports with their names.
+    let due = |desk: &mut Desk| {
+        let (_, known) = desk.next(now)?;
+        desk.settled(&name());
+        let listeners = known.gateway.unwrap().listeners;
+        let text = listeners.iter().map(|l| format!("{} {}", l.name, l.port));
+        Some(text.collect::<Vec<_>>().join(", "))
+    };
+    assert_eq!(due(&mut desk).as_deref(), Some("own 80"));
+    desk.listener_set(of_set.clone(), set(81, "False"), now);
+    assert_eq!(due(&mut desk).as_deref(), Some("own 80"));
+    desk.listener_set(of_set.clone(), set(81, "True"), now);
+    assert_eq!(due(&mut desk).as_deref(), Some("own 80, port-81 81"));
+    desk.listener_set(of_set.clone(), set(81, "True"), now);
+    assert_eq!(due(&mut desk), None, "nothing new");
+    desk.listener_sets(&BTreeSet::from([of_set]), now);
+    assert_eq!(due(&mut desk), None);
+    desk.listener_sets(&BTreeSet::new(), now);
+    assert_eq!(due(&mut desk).as_deref(), Some("own 80"));
+}

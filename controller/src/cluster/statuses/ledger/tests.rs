@@ -145,7 +145,7 @@ fn entries_of_others_stay_as_they_are() {
     };
     let wanted = |entries: Vec<Entry>| Wanted {
         conditions: Vec::new(),
-        entries: Some(Entries { field: "parents", entries, addresses: None }),
+        entries: Some(Entries { field: "parents", entries, beside: Map::new() }),
     };
     let other =
         json!({"controllerName": "example.com/x", "parentRef": {"name": "wp"}, "conditions": []});
@@ -194,7 +194,7 @@ fn a_write_that_came_too_late_is_done_again_for_the_object_as_it_is() {
     let wanted = || {
         let about = serde_json::Map::from_iter([("controllerName".to_owned(), "c".into())]);
         let entries = vec![Entry { about, conditions: Vec::new() }];
-        let entries = Entries { field: "parents", entries, addresses: None };
+        let entries = Entries { field: "parents", entries, beside: Map::new() };
         Wanted { conditions: Vec::new(), entries: Some(entries) }
     };
     let mut ledger = Ledger::default();

@@ -1,6 +1,6 @@
-//! What connections to endpoints may cost, when endpoints are left out, and how TLS is spoken with them.
+//! What connections to endpoints may cost, and when endpoints are left out.
 
-use ambit_proto::ambit::{ConnectionPool, OutlierDetection, UpstreamTls, upstream_tls};
+use ambit_proto::ambit::{ConnectionPool, OutlierDetection};
 use serde::Deserialize;
 
 use super::{Problem, time};
@@ -46,17 +46,6 @@ pub(super) struct RawOutlier {
     min_health_percent: Option<u32>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct RawTls {
-    mode: Option<String>,
-    sni: String,
-    subject_alt_names: Vec<String>,
-    insecure_skip_verify: Option<bool>,
-    ca_certificates: String,
-    credential_name: String,
-}
-
 /// Zero means no limit.
 pub(super) fn pool(raw: RawPool) -> Result<ConnectionPool, Problem> {
     let RawPool { tcp, http } = raw;
@@ -97,37 +86,5 @@ pub(super) fn outlier(raw: RawOutlier) -> Result<OutlierDetection, Problem> {
             .unwrap_or(30_000),
         max_ejection_percent: percent("maxEjectionPercent", raw.max_ejection_percent, 10)?,
         min_health_percent: percent("minHealthPercent", raw.min_health_percent, 0)?,
-    })
-}
-
-/// Files of the proxy's own and certificates of a caller cannot be had: such settings are not usable, rather than
-/// less strict.
-pub(super) fn tls(raw: RawTls) -> Result<UpstreamTls, Problem> {
-    use upstream_tls::Mode;
-    let mode = match raw.mode.as_deref() {
-        None | Some("DISABLE") => Mode::Disabled,
-        Some("SIMPLE") => Mode::Simple,
-        Some("MUTUAL") => Mode::Mutual,
-        Some("ISTIO_MUTUAL") => Mode::Mesh,
-        Some(other) => {
-            let message = format!("{other:?} is none of DISABLE, SIMPLE, MUTUAL, ISTIO_MUTUAL");
-            return Err(Problem::new("tls.mode", message));
-        }
-    };
-    let insecure = raw.insecure_skip_verify == Some(true);
-    let own = !matches!(&raw.ca_certificates[..], "" | "system") || !raw.credential_name.is_empty();
-    let invalid = match mode {
-        Mode::Mutual => "tls.mode MUTUAL is not supported",
-        Mode::Simple if own => "tls.caCertificates and tls.credentialName are not supported",
-        _ => "",
-    };
-    Ok(UpstreamTls {
-        mode: mode.into(),
-        sni: raw.sni,
-        system_authorities: mode == Mode::Simple && !insecure && invalid.is_empty(),
-        subject_alt_names: raw.subject_alt_names,
-        insecure_skip_verify: insecure,
-        invalid: invalid.to_owned(),
-        ..UpstreamTls::default()
     })
 }

@@ -76,7 +76,8 @@ impl ParentRef {
     /// The object, where it is of a kind that routes attach to.
     pub fn key(&self) -> Option<Key> {
         let kind = Kind::named(&self.group, &self.kind)?;
-        let known = matches!(kind, Kind::Gateway | Kind::Service | Kind::ServiceEntry);
+        let known =
+            matches!(kind, Kind::Gateway | Kind::ListenerSet | Kind::Service | Kind::ServiceEntry);
         known.then(|| Key::new(kind, self.namespace.clone(), self.name.clone()))
     }
 }
