@@ -80,4 +80,5 @@ test-cluster: ## the tests on a real cluster, which is started for them and remo
 # CONFORMANCE_OPTIONS are for the suite, for example -run-test=MeshTrafficSplit; `mesh` or `gateway` among them runs that half alone.
 conformance: ## the conformance suite of the Gateway API on a real cluster, with reports in tests/cluster/conformance
 	@$(MAKE) --no-print-directory cluster
-	@status=0; tests/cluster/conformance.py $(CONFORMANCE_OPTIONS) || status=$$?; tests/cluster/cluster.py down; exit $$status
+	@status=0; tests/cluster/conformance.py $(CONFORMANCE_OPTIONS) || status=$$?; \
+		tests/cluster/cluster.py down || status=$$?; exit $$status

@@ -103,8 +103,10 @@ def remove(layout, name="*"):
 def kill(pattern):
     """Kills the processes that are in the machines' control groups, and returns those that there were."""
     pids = set()
-    for file in CGROUPS.glob(f"*/{pattern}/**/cgroup.procs"):
-        pids.update(read(file).split())
+    for top in CGROUPS.glob(f"*/{pattern}"):
+        # Unlike a pattern with two stars, this takes it that directories go meanwhile.
+        for directory, _, _ in os.walk(top):
+            pids.update(read(Path(directory) / "cgroup.procs").split())
     for process in pids:
         try:
             os.kill(int(process), signal.SIGKILL)
