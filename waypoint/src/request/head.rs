@@ -193,7 +193,11 @@ fn normal_path(parts: &request::Parts) -> Result<PathAndQuery, Answer> {
     let normal = RequestPath::parse(method, text, EncodedSlashes::default())
         .map_err(|refused| Answer::invalid(refused.to_string()))?;
     if !normal.is_rewritten() {
-        return Ok(target.clone());
+        // That of a URI without a path would be written as nothing.
+        return Ok(match target.as_str() {
+            "/" => PathAndQuery::from_static("/"),
+            _ => target.clone(),
+        });
     }
     let text = match normal.query() {
         Some(query) => format!("{}?{query}", normal.path()),
