@@ -59,6 +59,12 @@ pub(crate) fn files(picture: &Picture<'_>) -> BTreeMap<String, String> {
         if let Object::EndpointSlice(slice) = object {
             add(&mut files, "endpointslice", &**slice);
         }
+        // Certificates of listeners. No other Secret leaves its place.
+        if let Object::Secret(secret) = object
+            && secret.type_.as_deref() == Some("kubernetes.io/tls")
+        {
+            add(&mut files, "secret", &**secret);
+        }
     }
     for (name, ips) in &picture.nodes {
         add(&mut files, "node", &node_object(picture.objects, name, ips));
