@@ -30,7 +30,9 @@ tests: ## unit tests, and real programs through the mesh
 		dig:bind9-dnsutils tcpdump:tcpdump nc:netcat-openbsd nginx:nginx-light redis-server:redis-server \
 		redis-benchmark:redis-tools postgres:postgresql pgbench:postgresql sshd:openssh-server \
 		ssh:openssh-client python3:python3 perl:perl socat:socat mount:mount \
-		/usr/lib/python3/dist-packages/grpc/__init__.py:python3-grpcio
+		/usr/lib/python3/dist-packages/grpc/__init__.py:python3-grpcio \
+		/usr/lib/python3/dist-packages/websockets/__init__.py:python3-websockets \
+		/usr/lib/python3/dist-packages/wsproto/__init__.py:python3-wsproto
 	$(CARGO) build --workspace --all-targets --locked
 	$(CARGO) test --workspace --locked
 

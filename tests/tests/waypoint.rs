@@ -14,3 +14,4 @@ mod http2;
 mod programs;
 mod scene;
 mod treatment;
+mod websockets;
