@@ -131,7 +131,11 @@ impl Head {
             self.authority = host.clone();
         }
         if let Some(edit) = &to.path {
-            let path = edit.apply(self.path.path(), matched);
+            let mut path = edit.apply(self.path.path(), matched);
+            // Endpoints are asked for a path, whatever is left of it.
+            if !path.starts_with('/') {
+                path.insert(0, '/');
+            }
             let text = match self.path.query() {
                 // A new path may bring a query of its own.
                 Some(query) if !path.contains('?') => format!("{path}?{query}"),
