@@ -13,5 +13,6 @@ mod http1;
 mod http2;
 mod programs;
 mod scene;
+mod traces;
 mod treatment;
 mod websockets;
