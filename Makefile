@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BIN := target/release
 
-.PHONY: help demo build test check tests docs deny bench-quick bench-l7 bench-control images cluster cluster-down test-cluster conformance
+.PHONY: help demo build test check tests docs deny fuzz bench-quick bench-l7 bench-control images cluster cluster-down test-cluster conformance
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,7 +30,9 @@ tests: ## unit tests, and real programs through the mesh
 		dig:bind9-dnsutils tcpdump:tcpdump nc:netcat-openbsd nginx:nginx-light redis-server:redis-server \
 		redis-benchmark:redis-tools postgres:postgresql pgbench:postgresql sshd:openssh-server \
 		ssh:openssh-client python3:python3 perl:perl socat:socat mount:mount \
-		/usr/lib/python3/dist-packages/grpc/__init__.py:python3-grpcio
+		/usr/lib/python3/dist-packages/grpc/__init__.py:python3-grpcio \
+		/usr/lib/python3/dist-packages/websockets/__init__.py:python3-websockets \
+		/usr/lib/python3/dist-packages/wsproto/__init__.py:python3-wsproto
 	$(CARGO) build --workspace --all-targets --locked
 	$(CARGO) test --workspace --locked
 
@@ -39,6 +41,10 @@ docs: ## the API documentation, with warnings denied
 
 deny: ## licences, bans, sources and advisories of all dependencies
 	@tests/deny.sh
+
+# FUZZ_SECONDS of each; FUZZ_TARGET is a part of the names of those that run. What they find is in fuzz/artifacts.
+fuzz: ## a minute of cargo-fuzz for every reader of hostile bytes, on the nightly compiler
+	@tests/fuzz.sh
 
 bench-quick: ## Ambit beside the bare network (and PEER_ZTUNNEL=path), in at most three minutes
 	@tests/need.sh nft:nftables ip:iproute2 iperf3:iperf3 wrk:wrk

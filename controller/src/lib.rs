@@ -7,6 +7,8 @@ mod app;
 pub mod cluster;
 pub mod config;
 mod diagnostics;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod index;
 pub mod serve;
 pub mod watch;

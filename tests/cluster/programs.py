@@ -1,4 +1,4 @@
-"""The programs of a cluster that are built from Go modules."""
+"""The programs of a cluster, and of other tests, that are built from Go modules."""
 
 import os
 import re
@@ -51,7 +51,15 @@ CONFORMANCE = {
     "mesh-server": Program("conformance/echo", "two minutes on two cores, once", f"{ECHO}/server"),
     "mesh-client": Program("conformance/echo", "seconds", f"{ECHO}/client"),
 }
-PROGRAMS = CLUSTER | CONFORMANCE
+# What tests without a cluster send through the mesh: HTTP/2's and gRPC's own tests, and a collector of spans.
+FOREIGN = {
+    "h2spec": Program("../foreign/h2spec", "seconds", "github.com/summerwind/h2spec/cmd/h2spec"),
+    "grpc-client": Program("../foreign/grpc", "a minute on two cores, once", "google.golang.org/grpc/interop/client"),
+    "grpc-server": Program("../foreign/grpc", "seconds", "google.golang.org/grpc/interop/server"),
+    "grpcurl": Program("../foreign/grpc", "seconds", "github.com/fullstorydev/grpcurl/cmd/grpcurl"),
+    "jaeger": Program("../foreign/jaeger", "four minutes on two cores, once", "github.com/jaegertracing/jaeger/cmd/all-in-one"),
+}
+PROGRAMS = CLUSTER | CONFORMANCE | FOREIGN
 
 # Only the tests of the manifests need it, so it is built for those: `cluster.py helm`.
 HELM = "helm.sh/helm/v3/cmd/helm@v3.18.6"

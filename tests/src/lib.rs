@@ -4,12 +4,14 @@
 //! fed from a state file, with this process in the agent's place. [`Caller`] and [`Peer`] are node proxies that this
 //! process plays itself. [`eventually`] waits for conditions.
 
+mod foreign;
 mod mesh;
 mod need;
 mod peer;
 mod pod;
 mod wait;
 
+pub use foreign::foreign;
 pub use mesh::{Mesh, MeshBuilder};
 pub use need::{binary, find, missing};
 pub use peer::{Answer, Caller, Peer, Seen, Tunnel, connect_request, greet, identity};

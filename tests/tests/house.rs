@@ -42,6 +42,7 @@ const LAYERS: [(u8, &[&str]); 4] = [
             "ambit-echo",
             "ambit-bench",
             "ambit-tests",
+            "ambit-fuzz-targets",
         ],
     ),
 ];

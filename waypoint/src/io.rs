@@ -41,6 +41,14 @@ impl Io {
         Self { unread: Bytes::new(), reads: None, transport }
     }
 
+    /// Whether this side ended TLS and agreed on HTTP/2 there.
+    pub(crate) fn agreed_on_http2(&self) -> bool {
+        match &self.transport {
+            Transport::Server(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+            _ => false,
+        }
+    }
+
     /// The stream with `bytes`, which were read of it, put back in front.
     pub(crate) fn unread(self, bytes: Bytes) -> Self {
         let unread = match (bytes.is_empty(), self.unread.is_empty()) {

@@ -18,6 +18,8 @@ mod dump;
 mod endpoints;
 mod feed;
 mod front;
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc;
 mod head_timer;
 mod io;

@@ -29,11 +29,12 @@ use crate::rules::{Action, Caller, Filter};
 use crate::target::Target;
 use answer::Answer;
 use exchange::Exchange;
-use head::Head;
 
 pub(crate) use authorize::guarded;
 pub(crate) use exchange::{End, Line};
+pub(crate) use head::Head;
 pub(crate) use response::ResponseBody;
+pub(crate) use sticky::cookie;
 
 /// Serves one request: every answer is a response, also those of this process.
 pub(crate) async fn serve(

@@ -130,18 +130,25 @@ impl Book {
         match kind {
             ResourceType::Route => match route::compile(decode(body)?, &self.destinations)? {
                 Compiled::Service(service, route) => {
+                    named(name, &format!("service/{service}"))?;
                     self.rules.services.insert(service, Arc::new(route));
                 }
                 Compiled::Host(listener, host, table) => {
+                    named(name, &format!("listener/{listener}/{host}"))?;
                     self.hosts.insert((listener, host), table);
                 }
             },
             ResourceType::Listener => {
                 let listener = Listener::compile(&decode(body)?)?;
+                named(name, &listener.name)?;
                 self.listeners.insert(name.clone(), Arc::new(listener));
             }
             ResourceType::TrafficPolicy => {
                 let policy: proto::TrafficPolicy = decode(body)?;
+                if let Some(unknown) = policy.required_features.first() {
+                    return Err(Invalid::Feature(unknown.clone()));
+                }
+                named(name, &policy.service)?;
                 let service = name.parse().map_err(|_| Invalid::Name)?;
                 let settings =
                     policy.settings.iter().map(Settings::compile).collect::<Result<_, _>>()?;
@@ -203,9 +210,14 @@ impl Book {
     }
 }
 
-/// Listener and host of a Route, by the rest of its resource's name.
+/// A resource by another name than that of its content would stay when it is removed.
+fn named(name: &str, of_content: &str) -> Result<(), Invalid> {
+    if name == of_content { Ok(()) } else { Err(Invalid::Name) }
+}
+
+/// Listener and host of a Route, by the rest of its resource's name. No host has a slash.
 fn host_key(text: &str) -> Option<(Str, Str)> {
-    text.split_once('/').map(|(listener, host)| (listener.into(), host.into()))
+    text.rsplit_once('/').map(|(listener, host)| (listener.into(), host.into()))
 }
 
 fn decode<M: Message + Default>(body: Bytes) -> Result<M, Invalid> {

@@ -25,6 +25,8 @@ pub(crate) async fn connection(connection: Arc<Connection>, mut io: Io) {
     let limits = &connection.local.context.config.limits;
     let protocol = match declared(&connection) {
         Declared::Tcp => Protocol::Opaque,
+        // Nothing else is spoken then, whatever comes (RFC 9113 3.3).
+        Declared::Http2 if io.agreed_on_http2() => Protocol::Http2,
         declared => {
             // Only where anything may come may the server be the one to speak first.
             let limit =

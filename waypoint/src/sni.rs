@@ -20,31 +20,34 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub(crate) async fn read(
     io: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<(Option<Box<str>>, Bytes)> {
+    let reading = timeout(LIMIT, client_hello(io)).await;
+    reading.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// The same, however long it takes.
+pub(crate) async fn client_hello(
+    io: &mut (impl AsyncRead + Unpin),
+) -> io::Result<(Option<Box<str>>, Bytes)> {
     let mut read = BytesMut::new();
     let (mut acceptor, mut fed) = (Acceptor::default(), 0);
-    let reading = async {
-        loop {
-            if io.read_buf(&mut read).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let mut new = read.get(fed..).unwrap_or_default();
-            while !new.is_empty() {
-                fed += acceptor.read_tls(&mut new)?;
-            }
-            match acceptor.accept() {
-                Ok(Some(accepted)) => {
-                    let name = accepted.client_hello().server_name().map(str::to_ascii_lowercase);
-                    return Ok(name.map(Into::into));
-                }
-                Ok(None) if read.len() > LONGEST => {
-                    return Err(io::Error::other("the ClientHello is too large"));
-                }
-                Ok(None) => {}
-                Err((error, _)) => return Err(io::Error::other(error)),
-            }
+    loop {
+        if io.read_buf(&mut read).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
-    };
-    let name =
-        timeout(LIMIT, reading).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-    Ok((name, read.freeze()))
+        let mut new = read.get(fed..).unwrap_or_default();
+        while !new.is_empty() {
+            fed += acceptor.read_tls(&mut new)?;
+        }
+        match acceptor.accept() {
+            Ok(Some(accepted)) => {
+                let name = accepted.client_hello().server_name().map(str::to_ascii_lowercase);
+                return Ok((name.map(Into::into), read.freeze()));
+            }
+            Ok(None) if read.len() > LONGEST => {
+                return Err(io::Error::other("the ClientHello is too large"));
+            }
+            Ok(None) => {}
+            Err((error, _)) => return Err(io::Error::other(error)),
+        }
+    }
 }

@@ -58,7 +58,11 @@ pub(crate) async fn introduce(
 }
 
 /// A PROXY v2 header. IPv4 and IPv6 do not mix: if they have to, both are written as IPv6.
-fn proxy_header(source: SocketAddr, destination: SocketAddr, identity: Option<&Identity>) -> Bytes {
+pub(crate) fn proxy_header(
+    source: SocketAddr,
+    destination: SocketAddr,
+    identity: Option<&Identity>,
+) -> Bytes {
     let identity = identity.map(Identity::to_string).filter(|id| id.len() <= 4096);
     let mut body = BytesMut::with_capacity(64);
     let family = match (source.ip(), destination.ip()) {

@@ -6,6 +6,7 @@
 
 mod cache;
 mod forward;
+pub(crate) mod fuzzing;
 mod log;
 mod message;
 mod metrics;

@@ -15,6 +15,8 @@ pub mod dns;
 mod dump;
 mod endpoints;
 mod feed;
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod inbound;
 mod last_known;

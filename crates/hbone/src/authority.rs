@@ -32,9 +32,12 @@ impl FromStr for Authority {
             return Ok(Self::Address(address));
         }
         match text.rsplit_once(':') {
-            Some((host, port)) if is_hostname(host) => match port.parse() {
-                Ok(port) => Ok(Self::Hostname { host: host.into(), port }),
-                Err(_) => Err(ParseAuthorityError(text.to_owned())),
+            Some((host, port)) if is_hostname(host) => match port.parse::<u16>() {
+                // A number has signs and zeros in front in many texts; an authority is one.
+                Ok(number) if number.to_string() == port => {
+                    Ok(Self::Hostname { host: host.into(), port: number })
+                }
+                _ => Err(ParseAuthorityError(text.to_owned())),
             },
             _ => Err(ParseAuthorityError(text.to_owned())),
         }
@@ -57,7 +60,7 @@ impl From<SocketAddr> for Authority {
 }
 
 /// Whether `host` can be a DNS name (RFC 1035 lengths; the letters that Kubernetes and Istio allow, wildcards included).
-fn is_hostname(host: &str) -> bool {
+pub(crate) fn is_hostname(host: &str) -> bool {
     let letter = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.' | b'*');
     (1..=253).contains(&host.len()) && host.bytes().all(letter)
 }
@@ -82,6 +85,8 @@ mod tests {
             "host:",
             "host:port",
             "host:70000",
+            "host:+80",
+            "host:080",
             "a b:80",
             "::1:80",
             "[::1]",

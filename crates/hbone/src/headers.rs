@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderValue};
 
+use crate::authority::is_hostname;
+
 /// Longest baggage that is read, bytes. Ours stays far below; a longer one is taken as absent.
 const MAX_BAGGAGE: usize = 8 << 10;
 
@@ -81,7 +83,7 @@ impl Baggage {
         *slot = Some(value);
     }
 
-    /// The header's value; `None` if nothing is known or a value cannot stand in a header.
+    /// The header's value; `None` if nothing is known. A value that would be read as something else stays away.
     pub fn to_header(&self) -> Option<HeaderValue> {
         let mut text = String::with_capacity(192);
         let workload_key = format!("k8s.{}.name", self.workload_type.as_deref().unwrap_or("pod"));
@@ -94,7 +96,7 @@ impl Baggage {
             ("cloud.region", &self.region),
             ("cloud.availability_zone", &self.zone),
         ] {
-            if let Some(value) = value.as_deref().filter(|v| !v.is_empty()) {
+            if let Some(value) = value.as_deref().filter(|v| can_stand(v)) {
                 if !text.is_empty() {
                     text.push(',');
                 }
@@ -112,12 +114,18 @@ impl Baggage {
     }
 }
 
+/// Whether a value arrives as it is: parts are told apart by commas, and trimmed.
+fn can_stand(value: &str) -> bool {
+    let visible = value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b',');
+    !value.is_empty() && visible && value.trim() == value
+}
+
 // === impl Forwarded ===
 
 impl Forwarded {
-    /// The header's value; `None` if the host cannot stand in a header.
+    /// The header's value, without a host that is none.
     pub fn to_header(&self) -> Option<HeaderValue> {
-        let text = match &self.host {
+        let text = match self.host.as_ref().filter(|host| is_hostname(host)) {
             Some(host) => format!("for=\"{}\";host={host}", self.source),
             None => format!("for=\"{}\"", self.source),
         };
@@ -179,6 +187,8 @@ mod tests {
         let read = Baggage::parse(header.to_str().unwrap());
         assert_eq!(read, Baggage { revision: None, ..baggage });
         assert_eq!(Baggage::default().to_header(), None);
+        let comma = Baggage { zone: Some("a,service.name=b".into()), ..read };
+        assert_eq!(comma.to_header().unwrap(), header);
     }
 
     #[test]
@@ -196,6 +206,8 @@ mod tests {
         assert_eq!(plain.to_header().unwrap(), "for=\"[2001:db8::1]:4000\"");
         let header = Forwarded { source, host: Some("a.b".into()) }.to_header().unwrap();
         assert_eq!(header, "for=\"[2001:db8::1]:4000\";host=a.b");
+        let other = Forwarded { source, host: Some("a;host=b".into()) };
+        assert_eq!(other.to_header(), plain.to_header());
         let read = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert("forwarded", HeaderValue::from_bytes(text.as_bytes()).unwrap());

@@ -23,6 +23,8 @@ mod cluster;
 mod dns;
 mod error;
 mod event;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateways;
 mod http;
 mod instance;

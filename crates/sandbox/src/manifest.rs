@@ -69,6 +69,9 @@ pub(crate) type Changes = Vec<(String, Option<Manifest>)>;
 /// How large a file may be, in bytes.
 pub(crate) const FILE_LIMIT: u64 = 8 << 20;
 
+/// For so many documents of a file it is said exactly where they are no YAML, which takes as long as the file is large.
+const EXACT: usize = 20;
+
 /// Reads the text of `file`, each document on its own: a bad one does not stop the others.
 pub(crate) fn read(file: &str, text: &str) -> Manifest {
     let mut manifest = Manifest::default();
@@ -76,11 +79,9 @@ pub(crate) fn read(file: &str, text: &str) -> Manifest {
     for range in split(text) {
         let text = text.get(range).unwrap_or_default();
         let origin = format!("{file}:{}", lines + first_line(text));
-        // The parser counts the lines that were before, so that it names those of the file.
-        let padded = "\n".repeat(lines) + text;
-        lines += text.lines().count();
+        let before = Some(lines).filter(|_| manifest.refusals.len() < EXACT);
         let mut passes = Some(Vec::new());
-        for result in objects(&padded, &origin) {
+        for result in objects(text, before, &origin) {
             match result {
                 Ok(document) => {
                     match (&document.object, &mut passes) {
@@ -95,6 +96,7 @@ pub(crate) fn read(file: &str, text: &str) -> Manifest {
                 }
             }
         }
+        lines += text.lines().count();
         let passes = passes.filter(|keys| !keys.is_empty());
         manifest.segments.push(Segment { text: text.to_owned(), passes });
     }
@@ -179,10 +181,17 @@ fn is_separator(line: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\n', '\r', '\t']))
 }
 
-/// The objects of one document: none, one, or the items of a list.
-fn objects(text: &str, origin: &str) -> Vec<Result<Document, Refusal>> {
-    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
-    match serde_saphyr::from_str_with_options::<Value>(text, options) {
+/// The objects of one document: none, one, or the items of a list. What is no YAML is said by the lines of the file
+/// where it is known how many were `before`.
+fn objects(text: &str, before: Option<usize>, origin: &str) -> Vec<Result<Document, Refusal>> {
+    let options = || serde_saphyr::options! { with_snippet: false, strict_booleans: true };
+    let parse = |text: &str| serde_saphyr::from_str_with_options::<Value>(text, options());
+    let parsed = parse(text).or_else(|error| match before {
+        // The parser counts lines.
+        Some(lines) => parse(&("\n".repeat(lines) + text)),
+        None => Err(error),
+    });
+    match parsed {
         Err(error) => {
             let problem = one_line(&format!("is no YAML: {error}"));
             let invalid = Invalid { origin: origin.to_owned(), problem };

@@ -6,6 +6,8 @@
 
 mod client;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod message;
 mod server;
 mod socket;

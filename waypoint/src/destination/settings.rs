@@ -213,17 +213,18 @@ fn number(message: &proto::UpstreamTls) -> u64 {
 // === impl HashSource ===
 
 impl HashSource {
-    fn compile(kind: Kind) -> Result<Self, Invalid> {
+    pub(crate) fn compile(kind: Kind) -> Result<Self, Invalid> {
         Ok(match kind {
             Kind::Header(name) => {
                 Self::Header(HeaderName::try_from(&name).map_err(|_| Invalid::HeaderName(name))?)
             }
             Kind::Query(name) => Self::Query(name.into()),
             Kind::Cookie(cookie) => {
-                // It goes into a header of the response.
-                let text = format!("{}={}", cookie.name, cookie.path);
-                http::HeaderValue::try_from(text)
-                    .map_err(|_| Invalid::HeaderValue("set-cookie".into()))?;
+                // It goes into a header of the response, and has to come back. Names are tokens (RFC 6265 4.1.1).
+                let plain = |byte| (b' '..=b'~').contains(&byte) && byte != b';';
+                if HeaderName::try_from(&cookie.name).is_err() || !cookie.path.bytes().all(plain) {
+                    return Err(Invalid::HeaderValue("set-cookie".into()));
+                }
                 Self::Cookie {
                     name: cookie.name.into(),
                     path: cookie.path.into(),

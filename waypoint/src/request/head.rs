@@ -130,7 +130,11 @@ impl Head {
             self.authority = host.clone();
         }
         if let Some(edit) = &to.path {
-            let path = edit.apply(self.path.path(), matched);
+            let mut path = edit.apply(self.path.path(), matched);
+            // Endpoints are asked for a path, whatever is left of it.
+            if !path.starts_with('/') {
+                path.insert(0, '/');
+            }
             let text = match self.path.query() {
                 // A new path may bring a query of its own.
                 Some(query) if !path.contains('?') => format!("{path}?{query}"),
@@ -195,7 +199,11 @@ fn normal_path(parts: &request::Parts) -> Result<PathAndQuery, Answer> {
     let normal = RequestPath::parse(method, text, EncodedSlashes::default())
         .map_err(|refused| Answer::invalid(refused.to_string()))?;
     if !normal.is_rewritten() {
-        return Ok(target.clone());
+        // That of a URI without a path would be written as nothing.
+        return Ok(match target.as_str() {
+            "/" => PathAndQuery::from_static("/"),
+            _ => target.clone(),
+        });
     }
     let text = match normal.query() {
         Some(query) => format!("{}?{query}", normal.path()),

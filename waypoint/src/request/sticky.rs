@@ -1,6 +1,7 @@
 //! What sticks a request to an endpoint.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 
@@ -23,15 +24,20 @@ pub(super) fn hash(exchange: &mut Exchange, settings: &Settings, head: &Head) ->
         return found;
     }
     let value = format!("{:016x}", rand::random::<u64>());
+    if let Ok(cookie) = HeaderValue::try_from(cookie(name, &value, *ttl, path)) {
+        exchange.response_edits.push(Edit::Cookie(Arc::new(cookie)));
+    }
+    Some(hash_text(&value))
+}
+
+/// A cookie as responses set it; one without `ttl` is for the session.
+pub(crate) fn cookie(name: &str, value: &str, ttl: Duration, path: &str) -> String {
     let mut cookie = format!("{name}={value}; HttpOnly");
     if !ttl.is_zero() {
-        cookie.push_str(&format!("; Max-Age={}", ttl.as_secs()));
+        cookie.push_str(&format!("; Max-Age={}", ttl.as_secs().max(1)));
     }
     if !path.is_empty() {
         cookie.push_str(&format!("; Path={path}"));
     }
-    if let Ok(cookie) = HeaderValue::try_from(cookie) {
-        exchange.response_edits.push(Edit::Cookie(Arc::new(cookie)));
-    }
-    Some(hash_text(&value))
+    cookie
 }

@@ -77,7 +77,7 @@ pub(crate) struct Cors {
 // === impl Filter ===
 
 impl Filter {
-    pub(super) fn compile(message: proto::Filter) -> Result<Self, Invalid> {
+    pub(crate) fn compile(message: proto::Filter) -> Result<Self, Invalid> {
         Ok(match message.kind.ok_or(Invalid::Missing("the kind of a filter"))? {
             Kind::RequestHeaders(edit) => Self::RequestHeaders(HeaderEdit::compile(edit)?),
             Kind::ResponseHeaders(edit) => Self::ResponseHeaders(HeaderEdit::compile(edit)?),

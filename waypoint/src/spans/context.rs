@@ -93,8 +93,8 @@ impl Context {
             return None;
         }
         Some(Self {
-            trace: hex(trace, trace.len())?,
-            span: u64::try_from(hex(span, 16)?).ok()?,
+            trace: hex(trace, trace.len()).filter(|trace| *trace != 0)?,
+            span: u64::try_from(hex(span, 16)?).ok().filter(|span| *span != 0)?,
             sampled: matches!(sampled, Some("1" | "d" | "true")),
             decided: sampled.is_some(),
             parent: None,

@@ -144,3 +144,15 @@ proptest::proptest! {
         proptest::prop_assert_eq!(joined, text);
     }
 }
+
+#[test]
+fn a_file_of_many_documents_takes_as_long_as_it_is_large() {
+    let began = std::time::Instant::now();
+    for document in ["---\nx: [\n", "---\nx: 1\n"] {
+        let manifest = read("many.yaml", &document.repeat(30_000));
+        assert_eq!(manifest.refusals.len(), 30_000);
+        assert!(manifest.refusals[1].invalid.origin.ends_with(":4"), "{:?}", manifest.refusals[1]);
+    }
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(30), "{took:?}");
+}

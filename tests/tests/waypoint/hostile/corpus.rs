@@ -174,6 +174,11 @@ pub(super) const SMUGGLED: &[(&str, &str, Fate)] = &[
         "GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n",
         Arrives(&["GET /a "]),
     ),
+    (
+        "a fragment behind a host is no target",
+        "GET http://x#f HTTP/1.1\r\nHost: x\r\n\r\n",
+        Arrives(&["GET / "]),
+    ),
     ("an unknown version", "GET / HTTP/1.2\r\nHost: x\r\n\r\n", Refused),
     ("a version with a tail", "GET / HTTP/1.1x\r\nHost: x\r\n\r\n", Refused),
     (

@@ -57,11 +57,13 @@ fn the_path_has_one_form() {
         ("/a/%2e%2e/b?x=%2F", "/b?x=%2F"),
         ("/%61", "/a"),
         ("http://h", "/"),
+        ("http://h#f", "/"),
         ("/a/b?c=d", "/a/b?c=d"),
         ("*", "*"),
     ] {
         let head = read(target, &[("host", "h")]).unwrap();
         assert_eq!(head.path_and_query(), path, "{target}");
+        assert_eq!(head.to_parts(false).unwrap().uri.to_string(), path, "{target} is sent");
     }
 }
 
