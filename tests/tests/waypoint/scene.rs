@@ -138,19 +138,19 @@ impl Scene {
 
     /// One of its own.
     pub(super) async fn start() -> Self {
-        Self::with_waypoint_env(&[]).await
+        Self::start_with(&[]).await
     }
 
-    /// One of its own, whose waypoint has these variables as well.
-    pub(super) async fn with_waypoint_env(variables: &[(&str, &str)]) -> Self {
+    /// The same, with variables for its waypoint.
+    pub(super) async fn start_with(variables: &[(&str, &str)]) -> Self {
         let pods = [("client", "node-1"), (SERVERS[0], "node-1"), (SERVERS[1], "node-2")];
         let yaml = MESH.to_owned() + &pods.map(|(name, node)| pod(name, node)).concat();
         let binaries = Binaries::beside_this().expect("this program has a path");
         // It has to have been built as well.
         binary("waypoint");
         let mut settings = Settings::from(binaries);
-        let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-        settings.waypoint_env.extend(variables);
+        let own = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        settings.waypoint_env.extend(own);
         let options = Options::new(Source::Text(yaml)).with_mesh(settings);
         let sandbox = Sandbox::start(options).await.expect("a sandbox");
         if let Err(error) = sandbox.ready(LIMIT).await {

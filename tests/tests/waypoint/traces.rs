@@ -20,7 +20,7 @@ async fn a_collector_shows_one_trace_of_client_and_waypoint() {
     let Some([jaeger]) = foreign(["jaeger"]) else { return };
     // The collector is in the waypoint's own pod, where it is found before there is a mesh.
     let collector = "http://127.0.0.1:4317";
-    let scene = Scene::with_waypoint_env(&[("OTEL_EXPORTER_OTLP_ENDPOINT", collector)]).await;
+    let scene = Scene::start_with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", collector)]).await;
     let _jaeger = start_in(
         scene.pod("waypoint").room(),
         &[jaeger.to_str().unwrap(), "--collector.otlp.grpc.host-port=127.0.0.1:4317"],
