@@ -62,12 +62,6 @@ pub(crate) fn files(picture: &Picture<'_>) -> BTreeMap<String, String> {
             Object::Secret(secret) => add(&mut files, "secret", &**secret),
             _ => {}
         }
-        // Certificates of listeners. No other Secret leaves its place.
-        if let Object::Secret(secret) = object
-            && secret.type_.as_deref() == Some("kubernetes.io/tls")
-        {
-            add(&mut files, "secret", &**secret);
-        }
     }
     for (name, ips) in &picture.nodes {
         add(&mut files, "node", &node_object(picture.objects, name, ips));
