@@ -467,7 +467,7 @@ async fn names_of_headers_keep_their_case_where_that_is_wanted() {
     if missing(&[]).is_some() {
         return;
     }
-    let scene = Scene::with_waypoint_env(&[("PRESERVE_HEADER_CASE", "true")]).await;
+    let scene = Scene::start_with(&[("PRESERVE_HEADER_CASE", "true")]).await;
     let endpoint = Endpoint::start(&scene, "far", |_| answer(200, "X-AnSwEr: yes\r\n", ""));
     scene.offer(Service::http("cased", endpoint.port).on(FAR)).await;
     let mut stream = scene.connect("cased").await.unwrap();
