@@ -1,9 +1,11 @@
 //! TLS between the waypoint and its endpoints: only the one that is asked for is spoken to.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
-use ambit_tests::{Running, eventually, missing};
+use ambit_sandbox::FABRIC_V4;
+use ambit_tests::{Running, eventually, missing, start_in};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 
 use super::http1;
@@ -39,8 +41,8 @@ impl Authority {
     }
 }
 
-/// An nginx that speaks TLS alone, and answers with the name that it was asked for and who asked.
-async fn server(scene: &Scene, authority: &Authority, port: u16, dir: &Path) -> Running {
+/// The command of an nginx that speaks TLS alone, and answers with the name that it was asked for and who asked.
+fn nginx(authority: &Authority, port: u16, dir: &Path) -> [String; 5] {
     let names =
         vec![SanType::DnsName(NAME.try_into().unwrap()), SanType::URI(URI.try_into().unwrap())];
     let (chain, key) = authority.issue("pay", names);
@@ -63,9 +65,14 @@ async fn server(scene: &Scene, authority: &Authority, port: u16, dir: &Path) -> 
         dir.display()
     );
     fs::write(path("conf"), config).unwrap();
-    let nginx = ambit_tests::find("nginx").unwrap();
-    let command = [nginx.to_str().unwrap(), "-e", &path("errors"), "-c", &path("conf")];
-    scene.serve("far", port, &command).await
+    let nginx = ambit_tests::find("nginx").unwrap().to_str().unwrap().to_owned();
+    [nginx, "-e".to_owned(), path("errors"), "-c".to_owned(), path("conf")]
+}
+
+/// It, in a pod.
+async fn server(scene: &Scene, authority: &Authority, port: u16, dir: &Path) -> Running {
+    let command = nginx(authority, port, dir);
+    scene.serve("far", port, &command.each_ref().map(String::as_str)).await
 }
 
 fn policy(service: &str, validation: &str) -> String {
@@ -173,4 +180,54 @@ async fn a_destination_rule_shows_the_certificate_of_a_secret() {
         scene.apply(&rule(&tls)).await;
         answered(&scene, "safe", code, text).await;
     }
+}
+
+#[tokio::test]
+async fn what_is_outside_the_mesh_is_asked_over_tls_that_the_waypoint_opens() {
+    if missing(&["nginx"]).is_some() {
+        return;
+    }
+    let scene = Scene::shared().await;
+    let (port, dir) = (scene.port(), tempfile::tempdir().unwrap());
+    let authority = Authority::new("outside");
+    let command = nginx(&authority, port, dir.path());
+    let _server = start_in(scene.sandbox.fabric(), &command.each_ref().map(String::as_str));
+    let address = SocketAddr::from(([198, 51, 100, 9], 80));
+    scene
+        .apply(&format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
+             metadata: {{name: outside, namespace: shop}}\n\
+             spec:\n  hosts: [{NAME}]\n  addresses: [{}]\n  location: MESH_EXTERNAL\n  resolution: STATIC\n  \
+             ports: [{{number: 80, name: http, protocol: HTTP, targetPort: {port}}}]\n  \
+             endpoints: [{{address: {FABRIC_V4}}}]\n\
+             ---\napiVersion: v1\nkind: Secret\nmetadata: {{name: outside-cacert, namespace: shop}}\n\
+             stringData: {{cacert: {:?}}}\n",
+            address.ip(),
+            authority.pem
+        ))
+        .await;
+    let answers = async |code: u16, text: &str| {
+        eventually(|| async {
+            let mut stream = scene.dial("client", address).await.map_err(|e| e.to_string())?;
+            let request = format!("GET / HTTP/1.1\r\nHost: {NAME}\r\n\r\n");
+            let answer = http1::send(&mut stream, request).await.map_err(|e| e.to_string())?;
+            match (answer.status, answer.text()) {
+                (status, body) if status == code && body.contains(text) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    };
+    answers(400, "plain HTTP request").await;
+    let rule = |more: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n\
+             metadata: {{name: outside, namespace: shop}}\n\
+             spec: {{host: {NAME}, trafficPolicy: {{tls: {{mode: SIMPLE, credentialName: outside{more}}}}}}}\n"
+        )
+    };
+    scene.apply(&rule("")).await;
+    answers(200, NAME).await;
+    scene.apply(&rule(", subjectAltNames: [other.example]")).await;
+    answers(503, "").await;
 }
