@@ -34,6 +34,16 @@ impl Machine {
         }
     }
 
+    /// What it is, and how busy it was, in words.
+    pub(crate) fn described(&self) -> (String, String) {
+        let Self { cores, processor, kernel, load } = self;
+        let load = load.map_or_else(|| "unknown".to_owned(), |load| format!("{load:.1}"));
+        (
+            format!("{cores} cores ({processor}), Linux {kernel}"),
+            format!("load average before the start {load}"),
+        )
+    }
+
     /// Whether others use so much of it that absolute figures mean little.
     pub(crate) fn busy(&self) -> bool {
         let cores = u32::try_from(self.cores).unwrap_or(u32::MAX);

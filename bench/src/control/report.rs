@@ -15,24 +15,20 @@ const FOOTER: &str = "\nA change has arrived when the last proxy has sent its ac
     answer was there, or where the figure says so from when it was sent. CPU in seconds.\n";
 
 fn header(results: &Results) -> String {
-    let machine = &results.machine;
-    let load = machine.load.map_or_else(|| "unknown".to_owned(), |load| format!("{load:.1}"));
+    let (machine, load) = results.machine.described();
     let shape = results.shape;
     let mut text = format!(
         "{}\n{}, objects from {}: {} pods, {} services, {} subscribers\n\
-         {} cores ({}), Linux {}, load average before the start {load}; {:.0} s in all\n",
+         {machine}, {load}; {:.0} s in all\n",
         results.command,
         results.subject,
         results.source,
         shape.pods,
         shape.services,
         shape.nodes,
-        machine.cores,
-        machine.processor,
-        machine.kernel,
         results.took_seconds,
     );
-    if machine.busy() {
+    if results.machine.busy() {
         text.push_str("The machine is busy, or was a minute ago: look at the CPU times only.\n");
     }
     text

@@ -16,15 +16,11 @@ pub(crate) fn render(results: &Results, scenarios: &[Scenario]) -> String {
 }
 
 fn header(results: &Results) -> String {
-    let machine = &results.machine;
-    let load = machine.load.map_or_else(|| "unknown".to_owned(), |load| format!("{load:.1}"));
+    let (machine, load) = results.machine.described();
     let mut text = format!(
-        "{}\n{} cores ({}), Linux {}, {} in all namespaces, load average before the start {load}\n\
+        "{}\n{machine}, {} in all namespaces, {load}\n\
          medians of {} × {} s, peers taking turns; 2 threads each; {:.0} s in all\n",
         results.command,
-        machine.cores,
-        machine.processor,
-        machine.kernel,
         results.congestion_control,
         results.rounds,
         results.seconds,
@@ -33,7 +29,7 @@ fn header(results: &Results) -> String {
     for (name, version) in &results.peers {
         text.push_str(&format!("{name}: {version}\n"));
     }
-    if machine.busy() {
+    if results.machine.busy() {
         text.push_str("The machine is busy, or was a minute ago: look at the ratios only.\n");
     }
     text
