@@ -173,16 +173,17 @@ impl Kind {
     /// Whether the mesh does with what it knows where objects of the kind may not be read: they only add to it.
     pub fn is_dispensable(self) -> bool {
         match self {
+            // Without the last two, what is to be spoken in TLS would go in the clear.
             Self::AuthorizationPolicy
             | Self::EndpointSlice
             | Self::Namespace
             | Self::Node
             | Self::PeerAuthentication
             | Self::Pod
-            | Self::Service => false,
-            Self::BackendTlsPolicy
-            | Self::ConfigMap
-            | Self::DestinationRule
+            | Self::Service
+            | Self::BackendTlsPolicy
+            | Self::DestinationRule => false,
+            Self::ConfigMap
             | Self::Gateway
             | Self::GatewayClass
             | Self::GrpcRoute

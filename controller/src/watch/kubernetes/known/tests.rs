@@ -98,7 +98,9 @@ fn kinds_out_of_reach_do_not_hold_up_the_others_and_lose_nothing() {
 
 #[test]
 fn nothing_is_complete_without_the_right_to_read_policies() {
-    for kind in [Kind::AuthorizationPolicy, Kind::PeerAuthentication, Kind::Namespace, Kind::Pod] {
+    let policies = [Kind::AuthorizationPolicy, Kind::PeerAuthentication];
+    let tls = [Kind::BackendTlsPolicy, Kind::DestinationRule];
+    for kind in [&policies[..], &tls, &[Kind::Namespace, Kind::Pod]].concat() {
         let mut known = Known::new([kind]);
         take(&mut known, Event::Troubled(kind, Trouble::Forbidden));
         assert!(!known.is_complete(), "{kind:?}");
