@@ -86,7 +86,7 @@ iptables: {{minSyncPeriod: 100ms, syncPeriod: 30s}}
 """
 
 # A node is ready with the first images, those of pause and CoreDNS; the others follow. Agents of a mesh find the kubelet
-# by the name of its process.
+# by the name of its process. It gives up where containerd has only just started; systemd would start it again, too.
 START = """\
 containerd -c containerd.toml >containerd.log 2>&1 &
 until [ -S "$SOCKET" ]; do sleep 0.05; done
@@ -95,8 +95,9 @@ import() {
 }
 [ -e images.imported ] || import "$IMAGES"/first/*.tar || touch images.failed
 ln -sf "$KUBEBOX" /run/kubelet
-/run/kubelet --config kubelet.yaml --kubeconfig kubelet.kubeconfig --node-ip "$ADDRESS" \\
-  --hostname-override "$NAME" >>kubelet.log 2>&1 &
+while :; do
+  /run/kubelet --config kubelet.yaml --kubeconfig kubelet.kubeconfig --node-ip "$ADDRESS" --hostname-override "$NAME" || sleep 0.2
+done >>kubelet.log 2>&1 &
 "$KUBEBOX" kube-proxy --config kube-proxy.yaml >kube-proxy.log 2>&1 &
 if [ "$NETPOL" ]; then "$NETPOL" --kubeconfig netpol.kubeconfig --node "$NAME" >netpol.log 2>&1 & fi
 [ -e images.imported ] || (import "$IMAGES"/*.tar && touch images.imported || touch images.failed) &
