@@ -92,6 +92,18 @@ impl Connection {
 }
 
 impl Connection {
+    /// Whether a gateway of the mesh opened it, as its certificate proves. Not kept: the peer's record may arrive later
+    /// than its connection.
+    pub(crate) fn is_from_gateway(&self) -> bool {
+        let context = &self.local.context;
+        let Some(identity) = &self.caller.identity else { return false };
+        let workload =
+            context.state.snapshot().workload_at(&context.config.node.network, self.peer.ip());
+        workload.is_some_and(|workload| {
+            workload.identity() == *identity && context.labels.is_gateway(&workload.uid)
+        })
+    }
+
     /// The name that TLS was opened for.
     pub(crate) fn sni(&self) -> Option<&str> {
         match &self.target {

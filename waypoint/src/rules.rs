@@ -27,7 +27,7 @@ use prost::Message;
 use tokio::sync::watch;
 
 use crate::destination::{Destinations, Settings};
-use crate::labels::KnownLabels;
+use crate::labels::{Known, KnownLabels};
 
 pub(crate) use action::{Abort, Action, Backend, RetryPolicy, Shares};
 use front::{HostTables, Listener, fronts};
@@ -155,9 +155,10 @@ impl Book {
                 self.destinations.set_policy(&service, settings);
             }
             ResourceType::WorkloadLabels => {
-                let labels: proto::WorkloadLabels = decode(body)?;
-                let pairs = labels.labels.into_iter().map(|(k, v)| (k.into(), v.into()));
-                self.labels.set([(name.clone(), Some(pairs.collect()))]);
+                let proto::WorkloadLabels { labels, gateway, .. } = decode(body)?;
+                let labels = labels.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+                let known = Known { labels: Arc::new(labels), gateway };
+                self.labels.set([(name.clone(), Some(known))]);
             }
             ResourceType::RequestPolicy => self.set_policy(name, &body)?,
             _ => {}

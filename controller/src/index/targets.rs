@@ -92,7 +92,8 @@ fn of_class(world: World<'_>, namespace: &str, class: &str) -> Ancestor {
     Ancestor::Bound(keys)
 }
 
-fn is_ingress(gateway: &Gateway) -> bool {
+/// Whether its proxies let traffic into the mesh.
+pub(super) fn is_ingress(gateway: &Gateway) -> bool {
     GatewayClass::named(&gateway.class).is_some_and(|class| class.role == GatewayRole::Ingress)
 }
 

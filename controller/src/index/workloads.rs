@@ -15,7 +15,7 @@ use ambit_xds::encode::Encoded;
 
 use super::inputs::is_addressable;
 use super::waypoints::{self, Traffic};
-use super::{Output, World, guards, policies, services};
+use super::{Output, World, guards, policies, services, targets};
 use crate::watch::kinds::{
     EndpointSlice, EntryHost, EntryWorkload, Pod, Resolution, ServiceEntry, SliceEndpoint,
     WorkloadEntry,
@@ -57,8 +57,15 @@ pub(super) fn pod(world: World<'_>, pod: &Pod) -> Output {
         set_waypoint(world, &pod.meta, &mut workload, &mut output);
     }
     output.push_on(&pod.node, Encoded::workload(&workload));
-    labels::push(world, &workload.uid, &pod.meta.labels, &mut output);
+    labels::push(world, &workload.uid, &pod.meta, is_gateway(world, pod), &mut output);
     output
+}
+
+/// Whether a pod is a proxy of an ingress gateway.
+fn is_gateway(world: World<'_>, pod: &Pod) -> bool {
+    let gateway = waypoints::gateway_name(&pod.meta)
+        .and_then(|name| world.inputs.gateway(&pod.meta.namespace, name));
+    gateway.is_some_and(targets::is_ingress)
 }
 
 /// The workload of a WorkloadEntry.
@@ -75,7 +82,7 @@ pub(super) fn workload_entry(world: World<'_>, entry: &WorkloadEntry) -> Output 
     };
     set_waypoint(world, &entry.meta, &mut workload, &mut output);
     output.push(Encoded::workload(&workload));
-    labels::push(world, &workload.uid, &entry.meta.labels, &mut output);
+    labels::push(world, &workload.uid, &entry.meta, false, &mut output);
     output
 }
 
@@ -111,7 +118,7 @@ pub(super) fn service_entry(world: World<'_>, entry: &ServiceEntry) -> Output {
         let labels = endpoint.labels.clone();
         let meta = Meta { labels, annotations: BTreeMap::new(), ..entry.meta.clone() };
         let shares = hosts.iter().map(|host| (host.clone(), ports(&endpoint.ports)));
-        labels::push(world, &uid(&end), &meta.labels, &mut output);
+        labels::push(world, &uid(&end), &meta, false, &mut output);
         output.push(Encoded::workload(&Workload {
             services: shares.collect(),
             ..outside(base(world, uid(&end), &meta), endpoint)

@@ -89,7 +89,8 @@ spec:
         edge
     }
 
-    async fn connect(&self, scene: &Scene) -> std::io::Result<TcpStream> {
+    /// From outside, by HTTP.
+    pub(super) async fn connect(&self, scene: &Scene) -> std::io::Result<TcpStream> {
         if scene.sandbox.pod(OUTSIDE).is_err() {
             return Err(std::io::ErrorKind::NotFound.into());
         }

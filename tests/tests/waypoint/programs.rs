@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::edge::{Edge, OUTSIDE};
 use super::endpoint::{Endpoint, Step, answer, status};
 use super::http1::{self, Reader};
 use super::scene::{SERVERS, Scene, Service};
@@ -478,4 +479,61 @@ async fn names_of_headers_keep_their_case_where_that_is_wanted() {
     assert!(named(&response, "X-AnSwEr"), "{:?}", response.headers);
     let seen = endpoint.requests();
     assert!(seen.iter().any(|request| named(request, "X-QuEsTiOn")), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_policy_sees_the_client_of_a_gateway_and_no_other_hop() {
+    if missing(&[]).is_some() {
+        return;
+    }
+    let scene = Scene::start().await;
+    let endpoint = Endpoint::start(&scene, "far", |_| status(200));
+    scene.offer(Service::http("known", endpoint.port).on(FAR)).await;
+    let edge = Edge::before(&scene, "known").await;
+    let outside = scene.sandbox.pod(OUTSIDE).unwrap().ip();
+    scene
+        .apply(&format!(
+            "apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: clients, namespace: shop}}
+spec:
+  targetRefs: [{{group: '', kind: Service, name: known}}]
+  action: ALLOW
+  rules: [{{from: [{{source: {{remoteIpBlocks: [{outside}]}}}}]}}]
+"
+        ))
+        .await;
+    let ask = |hops: &str| format!("GET / HTTP/1.1\r\nHost: x\r\n{hops}\r\n");
+    let posing = ask(&format!("X-Forwarded-For: {outside}\r\n"));
+    eventually(|| async {
+        let mut stream = scene.connect("known").await.map_err(|e| e.to_string())?;
+        let answer = http1::send(&mut stream, &posing).await.map_err(|e| e.to_string())?;
+        if answer.status == 403 { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
+    let mut stream = edge.connect(&scene).await.unwrap();
+    for hops in ["", "X-Forwarded-For: 192.0.2.1\r\n", "X-Forwarded-For: x,\r\n"] {
+        assert_eq!(http1::send(&mut stream, ask(hops)).await.unwrap().status, 200, "{hops}");
+    }
+
+    // A client of the gateway cannot pose as somebody else either.
+    scene
+        .apply(
+            "apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: clients, namespace: shop}
+spec:
+  targetRefs: [{group: '', kind: Service, name: known}]
+  action: ALLOW
+  rules: [{from: [{source: {remoteIpBlocks: [192.0.2.1]}}]}]
+",
+        )
+        .await;
+    eventually(|| async {
+        let mut stream = edge.connect(&scene).await.map_err(|e| e.to_string())?;
+        let posing = ask("X-Forwarded-For: 192.0.2.1\r\n");
+        let answer = http1::send(&mut stream, posing).await.map_err(|e| e.to_string())?;
+        if answer.status == 403 { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
 }

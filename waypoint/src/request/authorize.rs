@@ -1,5 +1,6 @@
 //! Whether policies let a request pass.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ambit_model::NamespacedHostname;
@@ -69,8 +70,7 @@ pub(super) fn authorize(connection: &Connection, head: &Head) -> Result<(), Answ
         headers: &Lines(&head.headers),
         source_identity: connection.caller.identity.as_ref(),
         source_ip: connection.peer.ip(),
-        // What a header says of earlier hops counts only where a gateway of ours has checked it.
-        remote_ip: connection.peer.ip(),
+        remote_ip: remote_ip(connection, head),
         destination: connection.destination,
         sni: connection.sni(),
         auth: None,
@@ -88,6 +88,13 @@ pub(super) fn authorize(connection: &Connection, head: &Head) -> Result<(), Answ
         ))),
         None => Ok(()),
     }
+}
+
+/// The address of whoever asked first, as far as the mesh has seen: behind one of its gateways, the client that the
+/// gateway added to `X-Forwarded-For`; otherwise the peer, whatever the header says.
+fn remote_ip(connection: &Connection, head: &Head) -> IpAddr {
+    let client = head.client_of_gateway().filter(|_| connection.is_from_gateway());
+    client.unwrap_or_else(|| connection.peer.ip())
 }
 
 /// Tells of policies that match and change nothing.

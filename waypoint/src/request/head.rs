@@ -1,5 +1,7 @@
 //! The head of a request: checked, and in one form whichever way it was written.
 
+use std::net::IpAddr;
+
 use ambit_policy::{EncodedSlashes, RequestPath};
 use http::header::Entry;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -93,6 +95,12 @@ impl Head {
 
     pub(crate) fn is_grpc(&self) -> bool {
         self.headers.get(header::CONTENT_TYPE).is_some_and(|kind| is_grpc(kind.as_bytes()))
+    }
+
+    /// The last hop that `X-Forwarded-For` names: who asked the proxy that sent this, if that one can be believed.
+    pub(crate) fn client_of_gateway(&self) -> Option<IpAddr> {
+        let hops = self.headers.get_all(X_FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
+        hops.rsplit(',').next()?.trim().parse().ok()
     }
 
     /// Says who has asked, at the edge: endpoints see a gateway as their client. An id is given to those without one.

@@ -330,3 +330,15 @@ fn only_config_maps_add_fields_to_what_is_deployed() {
         assert_eq!(mesh.front()[0], expected, "{reference}");
     }
 }
+
+#[test]
+fn what_its_pods_are_is_known_to_waypoints() {
+    let label = "labels: {gateway.networking.k8s.io/gateway-name: front}";
+    let mut mesh = Mesh::new(&pod("a", "10.0.0.1", label));
+    assert_eq!(mesh.labels(), [""; 0]);
+    mesh.write("gateway.yaml", &gateway(HTTP));
+    assert_eq!(mesh.labels(), ["a {} gateway"]);
+    let waypoint = gateway(HTTP).replace("ClassName: ambit", "ClassName: ambit-waypoint");
+    mesh.write("gateway.yaml", &waypoint);
+    assert_eq!(mesh.labels(), [""; 0]);
+}

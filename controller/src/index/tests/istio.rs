@@ -57,12 +57,14 @@ impl Mesh {
         Some(TrafficPolicy::decode(&any.value[..]).unwrap())
     }
 
-    fn labels(&self) -> Vec<String> {
+    pub(super) fn labels(&self) -> Vec<String> {
         let bodies = self.names(ResourceType::WorkloadLabels).into_iter().map(|name| {
             let body = self.body(ResourceType::WorkloadLabels, &name).unwrap();
-            let WorkloadLabels { uid, labels } = WorkloadLabels::decode(&body[..]).unwrap();
+            let WorkloadLabels { uid, labels, gateway } =
+                WorkloadLabels::decode(&body[..]).unwrap();
             assert_eq!(uid, name);
-            format!("{} {labels:?}", uid.rsplit('/').next().unwrap())
+            let gateway = if gateway { " gateway" } else { "" };
+            format!("{} {labels:?}{gateway}", uid.rsplit('/').next().unwrap())
         });
         bodies.collect()
     }
