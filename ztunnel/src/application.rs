@@ -41,7 +41,7 @@ pub(crate) async fn dial(
     } else {
         (None, upstream)
     };
-    pod.connect_from(source, destination, context.config.sockets.connect_timeout).await
+    pod.connect_app_from(source, destination).await
 }
 
 /// Writes the header.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use ambit_model::Identity;
+use ambit_model::{Identity, Str};
 use ambit_net::Counters;
 use ambit_telemetry::{ConnectionMetrics, Direction};
 use parking_lot::Mutex;
@@ -38,7 +38,7 @@ pub(crate) struct Connection {
 pub(crate) struct View {
     pub direction: Direction,
     pub source: SocketAddr,
-    pub original_destination: Option<String>,
+    pub original_destination: Option<Str>,
     pub destination: SocketAddr,
     pub protocol: &'static str,
 }

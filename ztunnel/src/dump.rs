@@ -105,7 +105,7 @@ fn pod(pod: &Arc<Pod>) -> (String, Value) {
             &connection.view;
         let shown = json!({
             "src": source.to_string(),
-            "originalDst": original_destination,
+            "originalDst": original_destination.as_deref(),
             "actualDst": destination.to_string(),
             "protocol": protocol,
         });

@@ -22,7 +22,6 @@ use crate::authorize::{Denied, authorize};
 use crate::config::port;
 use crate::connections::OwnedFacts;
 use crate::context::Local;
-use crate::headers::baggage;
 use crate::pod::NotReady;
 use crate::record::{Flow, Party};
 use crate::run::{end, relay_tunnel, run};
@@ -267,7 +266,7 @@ impl Peer {
             }
         };
         let record = flow.open(&context.metrics.traffic, &pod.connections, Some(facts));
-        let answer = context.config.response_baggage.then(|| baggage(&workload).to_header());
+        let answer = context.config.response_baggage.then(|| pod.baggage.header(&workload));
         let ended = match connect.accept(answer.flatten()) {
             Ok(stream) => {
                 let relay = relay_tunnel(stream, app, &record.connection().counters, Side::B);
@@ -304,14 +303,18 @@ impl Peer {
         let known = (!is_remote)
             .then(|| snapshot.workload_at(&workload.network, self.address.ip()))
             .flatten();
-        let reads_baggage = self.local.context.config.response_baggage;
+        // What the control plane says of a workload counts more than what it says of itself.
+        let reads_baggage = known.is_none() && self.local.context.config.response_baggage;
         Box::new(Flow {
             direction: Direction::Inbound,
             source: Party {
                 address: self.address,
                 workload: known,
                 identity: self.identity.clone(),
-                baggage: reads_baggage.then(|| Baggage::from_headers(headers)).flatten(),
+                baggage: reads_baggage
+                    .then(|| Baggage::from_headers(headers))
+                    .flatten()
+                    .map(Box::new),
             },
             destination: Party {
                 identity: Some(self.local.pod.identity(workload)),

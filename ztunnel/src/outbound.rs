@@ -65,7 +65,7 @@ enum OutboundError {
 
 /// Carries one captured connection from accept to close.
 pub(crate) async fn handle(local: Arc<Local>, tcp: TcpStream, source: SocketAddr) {
-    let destination = match original_dst(&tcp) {
+    let destination = match original_dst(&tcp, source) {
         Ok(destination) => destination,
         Err(error) => {
             AccessLog::failed(source, source, Direction::Outbound, &error);
@@ -73,7 +73,9 @@ pub(crate) async fn handle(local: Arc<Local>, tcp: TcpStream, source: SocketAddr
         }
     };
     // Nothing redirected it here: whoever dials this port itself would be sent in circles.
-    if tcp.local_addr().is_ok_and(|own| canonical(own) == destination) {
+    if destination.port() == port::OUTBOUND
+        && tcp.local_addr().is_ok_and(|own| canonical(own) == destination)
+    {
         let refusal = Refusal::SelfCall(destination);
         local.context.metrics.refused(refusal.reason());
         AccessLog::failed(source, destination, Direction::Outbound, &refusal);
@@ -219,7 +221,7 @@ impl Outbound {
     async fn dial_hbone(&self, hop: Hbone, ends: Ends) -> Result<Open, Failed> {
         let key = self.key(hop.dial, hop.identities);
         let authority = Authority::from(hop.authority);
-        let headers = connect_headers(&self.workload, self.source, &ends);
+        let headers = self.headers(&ends);
         let timeout = self.attempt(&ends);
         match self.open(&key, &authority, headers, timeout).await {
             Ok((stream, _)) => {
@@ -256,7 +258,7 @@ impl Outbound {
             let refusal = Refusal::NoGateway(hop.authority.as_str().into());
             return Err(Failed(ends, refusal.into()));
         };
-        let headers = connect_headers(&self.workload, self.source, &ends);
+        let headers = self.headers(&ends);
         let opened = async {
             let timeout = self.attempt(&ends);
             let (stream, _) = self.open(&outer, &authority, headers.clone(), timeout).await?;
@@ -270,7 +272,7 @@ impl Outbound {
                     self.flow(ends, hop.gateway).over_tls(&self.identity, &inner, &authority);
                 flow.protocol = "DOUBLEHBONE";
                 flow.destination.workload = None;
-                flow.destination.baggage = Baggage::from_headers(&response.headers);
+                flow.destination.baggage = Baggage::from_headers(&response.headers).map(Box::new);
                 Ok(Open::Tunnel(stream, flow))
             }
             Err(error) => Err(Failed(ends, error.into())),
@@ -323,6 +325,10 @@ impl Outbound {
 
     fn key(&self, address: SocketAddr, identities: Vec<Identity>) -> PoolKey {
         PoolKey { source: self.identity.clone(), identities, address }
+    }
+
+    fn headers(&self, ends: &Ends) -> ConnectHeaders {
+        connect_headers(self.local.pod.baggage.header(&self.workload), self.source, ends)
     }
 
     /// How long the next dial may take: a share of the deadline where there may be other endpoints.

@@ -35,7 +35,7 @@ enum PlaintextError {
 /// Carries one captured connection from accept to close.
 pub(crate) async fn handle(local: Arc<Local>, tcp: TcpStream, source: SocketAddr) {
     let metrics = &local.context.metrics;
-    let (destination, workload) = match target(&local, &tcp).await {
+    let (destination, workload) = match target(&local, &tcp, source).await {
         Ok(target) => target,
         Err(error) => {
             metrics.refused(error.reason());
@@ -63,8 +63,9 @@ pub(crate) async fn handle(local: Arc<Local>, tcp: TcpStream, source: SocketAddr
 async fn target(
     local: &Local,
     tcp: &TcpStream,
+    source: SocketAddr,
 ) -> Result<(SocketAddr, Arc<Workload>), PlaintextError> {
-    let destination = original_dst(tcp).map_err(PlaintextError::OriginalDestination)?;
+    let destination = original_dst(tcp, source).map_err(PlaintextError::OriginalDestination)?;
     if port::RESERVED.contains(&destination.port()) {
         return Err(PlaintextError::SelfCall(destination.port()));
     }

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use crate::config::{Sockets, port};
 use crate::connections::Connections;
 use crate::dns::{PodDns, PodSockets, nameserver};
+use crate::headers::OwnBaggage;
 use crate::local::Reachable;
 
 /// How long a connection waits for the state that is needed to decide about it (protocol fact: 5 s).
@@ -37,6 +38,8 @@ pub(crate) struct Pod {
     pub connections: Connections,
     /// Destinations on this node that it may reach directly.
     pub reachable: Reachable,
+    /// What peers are told of it.
+    pub baggage: OwnBaggage,
     /// The end of its life.
     pub drain: Drain,
     sockets: Arc<Sockets>,
@@ -92,6 +95,7 @@ impl Pod {
             keeps_source: false,
             connections: Connections::default(),
             reachable: Reachable::default(),
+            baggage: OwnBaggage::default(),
             drain: Drain::default(),
             sockets,
         }
@@ -184,7 +188,7 @@ impl Pod {
         destination: SocketAddr,
         timeout: Duration,
     ) -> Result<TcpStream, ConnectError> {
-        self.connect_from(None, destination, timeout).await
+        self.dial(None, destination, timeout, self.tcp_options()).await
     }
 
     /// Dials an application of the pod as `source`, if its address can be kept.
@@ -199,22 +203,36 @@ impl Pod {
         let keep = self.keeps_source
             && source != destination.ip()
             && source.is_ipv4() == destination.is_ipv4();
-        self.connect_from(keep.then_some(source), destination, self.sockets.connect_timeout).await
+        self.connect_app_from(keep.then_some(source), destination).await
     }
 
-    /// Dials from the pod's namespace, as `source` if given.
-    pub(crate) async fn connect_from(
+    /// Dials an application of the pod, as `source` if given.
+    ///
+    /// # Errors
+    /// As for any TCP connect, within the configured deadline.
+    pub(crate) async fn connect_app_from(
+        &self,
+        source: Option<IpAddr>,
+        destination: SocketAddr,
+    ) -> Result<TcpStream, ConnectError> {
+        // One kernel has both ends: neither vanishes without a word.
+        let tcp = TcpOptions { keepalive: None, user_timeout: None, ..self.tcp_options() };
+        self.dial(source, destination, self.sockets.connect_timeout, tcp).await
+    }
+
+    async fn dial(
         &self,
         source: Option<IpAddr>,
         destination: SocketAddr,
         timeout: Duration,
+        tcp: TcpOptions,
     ) -> Result<TcpStream, ConnectError> {
         let options = ConnectOptions {
             netns: self.netns.as_ref(),
             source,
             mark: self.sockets.mark,
             timeout,
-            tcp: self.tcp_options(),
+            tcp,
         };
         ambit_net::connect(destination, &options).await
     }

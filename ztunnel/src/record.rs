@@ -39,7 +39,7 @@ pub(crate) struct Party {
     /// As proved by TLS or by the pod's network namespace.
     pub identity: Option<Identity>,
     /// What the peer's proxy says of it, used where there is no workload.
-    pub baggage: Option<Baggage>,
+    pub baggage: Option<Box<Baggage>>,
 }
 
 /// A connection that is being told of. Dropped without [`Record::end`], it counts as closed without a flag.
@@ -61,7 +61,7 @@ impl Flow {
         let view = View {
             direction: self.direction,
             source: self.source.address,
-            original_destination: self.service.as_ref().map(|s| s.hostname.to_string()),
+            original_destination: self.service.as_ref().map(|s| s.hostname.clone()),
             destination: self.destination.address,
             protocol: self.protocol,
         };

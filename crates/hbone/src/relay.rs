@@ -3,8 +3,9 @@
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::Shutdown;
+use std::task::{Context, Poll, ready};
 
-use ambit_net::{Counters, ResetOnDrop, Side, read_chunk, write_all_bytes};
+use ambit_net::{Counters, ResetOnDrop, Side, read_chunk, write_all_bytes, write_last_bytes};
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 use socket2::SockRef;
@@ -108,21 +109,44 @@ fn satisfied(error: Error) -> Result<(), Error> {
 }
 
 async fn download(recv: &mut RecvStream, tcp: &TcpStream, count: &Count<'_>) -> Result<(), Error> {
-    while let Some(data) = recv.data().await {
-        let data = match data.map_err(receive_error) {
-            Ok(data) => data,
-            Err(error) if error.is_satisfied() => break,
-            Err(error) => return Err(error),
-        };
+    let mut next = poll_fn(|cx| poll_next(recv, cx)).await?;
+    while let Some(data) = next {
         let n = data.len();
-        write_all_bytes(tcp, data).await.map_err(Error::Tcp)?;
+        // What came along is here already: an end can go out with the last bytes.
+        let following = poll_fn(|cx| Poll::Ready(poll_next(recv, cx))).await;
+        let is_last = matches!(following, Poll::Ready(Ok(None)));
+        let sent = match is_last {
+            true => write_last_bytes(tcp, data).await,
+            false => write_all_bytes(tcp, data).await,
+        };
+        sent.map_err(Error::Tcp)?;
         count.add_to_tcp(n);
         recv.flow_control().release_capacity(n)?;
+        next = match following {
+            _ if is_last => return Ok(()),
+            Poll::Ready(next) => next?,
+            Poll::Pending => poll_fn(|cx| poll_next(recv, cx)).await?,
+        };
     }
     match SockRef::from(tcp).shutdown(Shutdown::Write) {
         // The socket is gone already; if that was an error, reading from it tells.
         Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
         ended => ended.map_err(Error::Tcp),
+    }
+}
+
+/// The next bytes of the tunnel, never none; `None` at its end.
+fn poll_next(recv: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+    loop {
+        return Poll::Ready(match ready!(recv.poll_data(cx)) {
+            Some(Ok(data)) if data.is_empty() => continue,
+            Some(Ok(data)) => Ok(Some(data)),
+            Some(Err(error)) => match receive_error(error) {
+                error if error.is_satisfied() => Ok(None),
+                error => Err(error),
+            },
+            None => Ok(None),
+        });
     }
 }
 

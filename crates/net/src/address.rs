@@ -30,15 +30,15 @@ pub fn canonical_ip(ip: IpAddr) -> IpAddr {
 /// Where the peer meant to connect to before a REDIRECT rule of the socket's namespace brought it here
 /// (`SO_ORIGINAL_DST`, `IP6T_SO_ORIGINAL_DST`), canonical.
 ///
-/// For a connection that no rule rewrote, this is its local address.
+/// For a connection that no rule rewrote, this is its local address. `peer` is who it came from, and tells the family.
 ///
 /// # Errors
 ///
 /// `ENOENT` where connection tracking does not know the connection and `ENOPROTOOPT` where it is not loaded:
 /// the connection was not redirected, and its local address is all that is known.
-pub fn original_dst(stream: &TcpStream) -> io::Result<SocketAddr> {
+pub fn original_dst(stream: &TcpStream, peer: SocketAddr) -> io::Result<SocketAddr> {
     let socket = SockRef::from(stream);
-    let original = match canonical(stream.local_addr()?) {
+    let original = match canonical(peer) {
         SocketAddr::V4(_) => socket.original_dst_v4()?,
         SocketAddr::V6(_) => socket.original_dst_v6()?,
     };
@@ -91,8 +91,8 @@ mod tests {
             let (client, accepted) =
                 tokio::join!(crate::connect(dialled.parse().unwrap(), &options), listener.accept());
             client.unwrap();
-            let accepted = accepted.unwrap().0;
-            assert_eq!(original_dst(&accepted).unwrap(), original.parse().unwrap());
+            let (accepted, peer) = accepted.unwrap();
+            assert_eq!(original_dst(&accepted, peer).unwrap(), original.parse().unwrap());
         }
     }
 

@@ -3,11 +3,15 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
 
 use bytes::{Buf, Bytes, BytesMut};
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+
+use crate::tcp::{drain_hint, send, send_last};
 
 /// The most that one read returns, and the size of a thread's block.
 const BLOCK: usize = 256 * 1024;
@@ -45,34 +49,65 @@ pub async fn read_chunk(stream: &TcpStream) -> io::Result<Bytes> {
 /// # Errors
 ///
 /// What the socket reports; [`is_reset`](crate::is_reset) tells that the peer is gone.
-pub async fn write_all_bytes(stream: &TcpStream, mut data: Bytes) -> io::Result<()> {
-    while data.has_remaining() {
-        poll_fn(|cx| stream.poll_write_ready(cx)).await?;
-        match crate::tcp::send(stream, &data) {
+pub async fn write_all_bytes(stream: &TcpStream, data: Bytes) -> io::Result<()> {
+    write_all(stream, data, send).await
+}
+
+/// Sends all of `data`, and then that nothing more will come: in one packet, if `data` fits into one.
+///
+/// # Errors
+///
+/// As for [`write_all_bytes`].
+pub async fn write_last_bytes(stream: &TcpStream, data: Bytes) -> io::Result<()> {
+    write_all(stream, data, send_last).await?;
+    match SockRef::from(stream).shutdown(Shutdown::Write) {
+        // Gone already; if that was an error, reading tells.
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+        ended => ended,
+    }
+}
+
+async fn write_all(
+    stream: &TcpStream,
+    mut data: Bytes,
+    send: fn(&TcpStream, &[u8]) -> io::Result<usize>,
+) -> io::Result<()> {
+    loop {
+        match send(stream, &data) {
             Ok(sent) => data.advance(sent),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
+        if data.is_empty() {
+            return Ok(());
+        }
+        poll_fn(|cx| stream.poll_write_ready(cx)).await?;
     }
-    Ok(())
 }
 
-#[allow(unsafe_code)]
 fn read_into(stream: &TcpStream, block: &mut BytesMut) -> io::Result<Bytes> {
+    let socket = SockRef::from(stream);
+    fill(block, |room| drain_hint(stream, Interest::READABLE, room.len(), || socket.recv(room)))
+}
+
+/// What `recv` writes into the block's room, as a chunk; it returns how many bytes from the start it has initialised.
+#[allow(unsafe_code)]
+fn fill(
+    block: &mut BytesMut,
+    recv: impl FnOnce(&mut [MaybeUninit<u8>]) -> io::Result<usize>,
+) -> io::Result<Bytes> {
     block.clear();
     if block.capacity() < LEAST_ROOM {
         block.reserve(BLOCK);
     }
     let spare = block.spare_capacity_mut();
-    let room = spare.len().min(BLOCK);
-    let socket = SockRef::from(stream);
-    let read =
-        crate::tcp::drain_hint(stream, Interest::READABLE, room, || match spare.get_mut(..room) {
-            Some(spare) => socket.recv(spare),
-            None => Ok(0),
-        })?;
+    let most = spare.len().min(BLOCK);
+    let read = match spare.get_mut(..most) {
+        Some(room) => recv(room)?.min(most),
+        None => 0,
+    };
     // SAFETY: `recv` has initialised the first `read` bytes of the spare capacity, and the block was empty.
-    unsafe { block.set_len(read.min(room)) };
+    unsafe { block.set_len(read) };
     Ok(if read < SMALL { Bytes::copy_from_slice(block) } else { block.split().freeze() })
 }
 
@@ -82,6 +117,29 @@ mod tests {
 
     use super::*;
     use crate::testing::pair;
+
+    #[test]
+    fn without_a_kernel_chunks_of_one_block_keep_their_bytes() {
+        let mut block = BytesMut::new();
+        let mut kept = Vec::new();
+        for (i, size) in
+            [1, SMALL - 1, SMALL, 100_000, BLOCK, 0, 40_000, 120_000, 5].into_iter().enumerate()
+        {
+            let chunk = fill(&mut block, |room| {
+                assert!((LEAST_ROOM..=BLOCK).contains(&room.len()));
+                let size = size.min(room.len());
+                room.iter_mut().take(size).for_each(|byte| {
+                    byte.write(i as u8);
+                });
+                Ok(size)
+            });
+            kept.push(chunk.unwrap());
+            assert!(fill(&mut block, |_| Err(io::ErrorKind::WouldBlock.into())).is_err());
+        }
+        for (i, chunk) in kept.iter().enumerate() {
+            assert!(chunk.iter().all(|byte| *byte == i as u8), "{i}");
+        }
+    }
 
     #[tokio::test]
     async fn a_small_read_holds_no_more_than_it_says() {

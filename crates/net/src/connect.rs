@@ -1,12 +1,13 @@
 //! Dialling out: from a pod's namespace, from a borrowed address, with failures told apart.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::netns::NetNs;
 use crate::tcp::{TcpOptions, tune};
@@ -16,7 +17,7 @@ use crate::tcp::{TcpOptions, tune};
 pub struct ConnectOptions<'a> {
     /// The namespace to dial from; `None` is the calling thread's own.
     pub netns: Option<&'a NetNs>,
-    /// The source address, which need not be the machine's own (`IP_FREEBIND`, `IP_TRANSPARENT`: CAP_NET_ADMIN).
+    /// The source address, which need not be the machine's own (`IP_TRANSPARENT`: CAP_NET_ADMIN).
     /// The kernel picks a port. Must be of the destination's family.
     pub source: Option<IpAddr>,
     /// `SO_MARK`; needs CAP_NET_ADMIN.
@@ -131,12 +132,28 @@ pub async fn connect(
         step,
         source,
     })?;
-    let connecting = TcpSocket::from_std_stream(socket.into()).connect(destination);
-    match tokio::time::timeout(options.timeout, connecting).await {
+    match tokio::time::timeout(options.timeout, establish(socket, destination)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(ConnectError::from_connect(destination, error, options)),
         Err(_) => Err(ConnectError::TimedOut { destination, after: options.timeout }),
     }
+}
+
+async fn establish(socket: Socket, destination: SocketAddr) -> io::Result<TcpStream> {
+    let connected = match socket.connect(&destination.into()) {
+        Ok(()) => true,
+        // On the loopback device the handshake is over by now: nothing is to be waited for.
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => socket.peer_addr().is_ok(),
+        Err(error) => return Err(error),
+    };
+    let stream = TcpStream::from_std(socket.into())?;
+    if !connected {
+        poll_fn(|cx| stream.poll_write_ready(cx)).await?;
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+    }
+    Ok(stream)
 }
 
 /// A nonblocking socket in the namespace, bound and tuned; or the step that failed.
@@ -169,14 +186,8 @@ fn open(
 fn bind_source(socket: &Socket, source: IpAddr) -> io::Result<()> {
     let source = crate::canonical_ip(source);
     match source {
-        IpAddr::V4(_) => {
-            socket.set_freebind_v4(true)?;
-            socket.set_ip_transparent_v4(true)?;
-        }
-        IpAddr::V6(_) => {
-            socket.set_freebind_v6(true)?;
-            socket.set_ip_transparent_v6(true)?;
-        }
+        IpAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
+        IpAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
     }
     // The port is chosen at connect, when the four-tuple is known: one port can then serve many destinations.
     setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;

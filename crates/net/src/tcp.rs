@@ -2,10 +2,9 @@
 
 use std::io;
 use std::ops::Deref;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-use nix::sys::socket::MsgFlags;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -131,9 +130,26 @@ pub fn is_reset(error: &io::Error) -> bool {
 
 /// Sends what the socket takes of `data` now.
 pub(crate) fn send(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
-    drain_hint(stream, Interest::WRITABLE, data.len(), || {
-        Ok(nix::sys::socket::send(stream.as_raw_fd(), data, MsgFlags::MSG_NOSIGNAL)?)
-    })
+    transfer(stream, data, 0)
+}
+
+/// The same where the end of the stream follows at once: a packet that is not full waits for it.
+pub(crate) fn send_last(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
+    transfer(stream, data, libc::MSG_MORE)
+}
+
+fn transfer(stream: &TcpStream, data: &[u8], flags: libc::c_int) -> io::Result<usize> {
+    let transfer = || SockRef::from(stream).send_with_flags(data, flags | libc::MSG_NOSIGNAL);
+    let mut tried = false;
+    let sent = drain_hint(stream, Interest::WRITABLE, data.len(), || {
+        tried = true;
+        transfer()
+    });
+    match sent {
+        // Of a new connection the runtime has not heard yet; it most likely takes what it is given.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && !tried => transfer(),
+        sent => sent,
+    }
 }
 
 /// Runs `transfer`, a nonblocking read or write of up to `wanted` bytes, if the socket is thought ready. A transfer of

@@ -13,7 +13,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::pipe::Pipe;
-use crate::tcp::{drain_hint, send};
+use crate::tcp::{drain_hint, send, send_last};
 
 /// Up to this many bytes are moved by reading and writing, which is cheaper for small messages; a read that fills the
 /// buffer begins to splice.
@@ -90,25 +90,50 @@ impl<'a> Direction<'a> {
 
     fn copy(&mut self, cx: &mut Context<'_>, budget: &mut usize) -> Poll<Result<(), End>> {
         ready!(self.source.poll_read_ready(cx)).map_err(End::SourceBroken)?;
-        let source = self.source;
         Poll::Ready(COPY.with_borrow_mut(|buffer| {
-            let read = drain_hint(source, Interest::READABLE, BUFFER, || {
-                Ok(recv(source.as_raw_fd(), buffer, MsgFlags::empty())?)
-            });
-            match read {
-                Ok(0) => Err(self.finish()),
-                Ok(read) => {
-                    *budget = budget.saturating_sub(read);
-                    self.forward(buffer.get(..read).unwrap_or_default())
+            let read = match self.receive(buffer) {
+                Ok(0) => return Err(self.finish()),
+                Ok(read) => read,
+                Err(error) if would_block(&error) => return Ok(()),
+                Err(error) => return Err(End::SourceBroken(error)),
+            };
+            *budget = budget.saturating_sub(read);
+            let (data, room) = buffer.split_at_mut(read);
+            // Once the source has closed it stays ready: its end can go out with its last bytes.
+            let after = match self.source.poll_read_ready(cx) {
+                Poll::Ready(_) if !room.is_empty() => self.receive(room),
+                _ => Err(io::ErrorKind::WouldBlock.into()),
+            };
+            match after {
+                Ok(0) => {
+                    self.forward(data, send_last)?;
+                    // Where the receiver has left something, the end is met again after it.
+                    if matches!(self.state, State::Copy) { Err(self.finish()) } else { Ok(()) }
                 }
-                Err(error) if would_block(&error) => Ok(()),
-                Err(error) => Err(End::SourceBroken(error)),
+                Ok(more) => {
+                    *budget = budget.saturating_sub(more);
+                    self.forward(buffer.get(..read + more).unwrap_or_default(), send)
+                }
+                Err(error) => {
+                    self.forward(data, send)?;
+                    if would_block(&error) { Ok(()) } else { Err(End::SourceBroken(error)) }
+                }
             }
         }))
     }
 
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        drain_hint(self.source, Interest::READABLE, buffer.len(), || {
+            Ok(recv(self.source.as_raw_fd(), buffer, MsgFlags::empty())?)
+        })
+    }
+
     /// Writes what was just read and decides how to go on.
-    fn forward(&mut self, data: &[u8]) -> Result<(), End> {
+    fn forward(
+        &mut self,
+        data: &[u8],
+        send: fn(&TcpStream, &[u8]) -> io::Result<usize>,
+    ) -> Result<(), End> {
         let sent = match send(self.destination, data) {
             Ok(sent) => sent,
             Err(error) if would_block(&error) => 0,
