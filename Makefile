@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BIN := target/release
 
-.PHONY: help demo build test check tests docs deny fuzz bench-quick bench-l7 bench-control images cluster cluster-down test-cluster conformance
+.PHONY: help demo build test check tests docs deny sanitize fuzz bench-quick bench-l7 bench-control images cluster cluster-down test-cluster conformance
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -41,6 +41,9 @@ docs: ## the API documentation, with warnings denied
 
 deny: ## licences, bans, sources and advisories of all dependencies
 	@tests/deny.sh
+
+sanitize: ## the unsafe parts under Miri and AddressSanitizer, where the nightly compiler has them
+	@tests/sanitize.sh
 
 # FUZZ_SECONDS of each; FUZZ_TARGET is a part of the names of those that run. What they find is in fuzz/artifacts.
 fuzz: ## a minute of cargo-fuzz for every reader of hostile bytes, on the nightly compiler
