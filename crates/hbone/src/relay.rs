@@ -12,7 +12,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::stream::{receive_error, send_all};
-use crate::{Error, Stream};
+use crate::{Error, Pressure, Stream};
 
 /// Moves bytes both ways until both directions have ended, in the caller's task.
 ///
@@ -26,9 +26,10 @@ pub async fn relay(
     counters: &Counters,
     tcp_side: Side,
 ) -> Result<(), Error> {
-    let Stream { mut send, mut recv, _slot } = stream;
+    let Stream { mut send, mut recv, pressure, _slot } = stream;
     let tcp = ResetOnDrop::new(tcp);
-    let ended = both(&mut send, &mut recv, &tcp, &Count { counters, tcp_side }).await;
+    let ended =
+        both(&mut send, &mut recv, &tcp, &Count { counters, tcp_side, pressure: &pressure }).await;
     match ended {
         Ok(()) => tcp.finish(),
         Err(_) => send.send_reset(Reason::CANCEL),
@@ -39,6 +40,7 @@ pub async fn relay(
 struct Count<'a> {
     counters: &'a Counters,
     tcp_side: Side,
+    pressure: &'a Pressure,
 }
 
 impl Count<'_> {
@@ -115,7 +117,7 @@ async fn download(recv: &mut RecvStream, tcp: &TcpStream, count: &Count<'_>) -> 
             Err(error) => return Err(error),
         };
         let n = data.len();
-        write_all_bytes(tcp, data).await.map_err(Error::Tcp)?;
+        count.pressure.write(write_all_bytes(tcp, data)).await.map_err(Error::Tcp)?;
         count.add_to_tcp(n);
         recv.flow_control().release_capacity(n)?;
     }
