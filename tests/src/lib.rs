@@ -5,15 +5,20 @@
 //! process plays itself. [`eventually`] waits for conditions.
 
 mod foreign;
+pub mod http2;
 mod mesh;
 mod need;
+mod neighbour;
 mod peer;
 mod pod;
+mod usage;
 mod wait;
 
 pub use foreign::foreign;
 pub use mesh::{Mesh, MeshBuilder};
 pub use need::{binary, find, missing};
+pub use neighbour::{Latencies, Neighbour, Percentiles};
 pub use peer::{Answer, Caller, Peer, Seen, Tunnel, connect_request, greet, identity};
 pub use pod::{Finished, Running, run_in, start_in};
+pub use usage::Usage;
 pub use wait::{DEADLINE, eventually, eventually_within, soon};

@@ -3,6 +3,7 @@
 mod cluster;
 mod examples;
 mod fuzz;
+mod hostile;
 mod house;
 mod policy;
 mod programs;

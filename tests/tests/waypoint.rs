@@ -10,7 +10,6 @@ mod failures;
 mod foreign;
 mod hostile;
 mod http1;
-mod http2;
 mod programs;
 mod scene;
 mod tls;

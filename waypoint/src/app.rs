@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ambit_bootstrap::{Requester, Workers, accept, certificate_source, follow_roots, revocations};
+use ambit_bootstrap::{
+    Requester, Worker, Workers, accept, certificate_source, follow_roots, revocations,
+};
 use ambit_hbone::Pool;
 use ambit_identity::Identities;
 use ambit_lifecycle::{Drain, Ready, Shutdown};
@@ -129,11 +131,12 @@ fn context(
 
 /// Listens on every worker.
 fn serve(context: &Arc<Context>, drain: &Drain) -> anyhow::Result<()> {
-    let local = |worker| {
+    let local = |(number, worker): (usize, &Worker)| {
         let tunnels = Pool::new(context.config.hbone.clone());
-        Arc::new(Local { context: context.clone(), tunnels, worker })
+        let turns = worker.turns();
+        Arc::new(Local { context: context.clone(), tunnels, turns, worker: number })
     };
-    let locals: Arc<[Arc<Local>]> = (0..context.workers.len()).map(local).collect();
+    let locals: Arc<[Arc<Local>]> = context.workers.iter().enumerate().map(local).collect();
     tokio::spawn(front::follow(context.clone(), locals.clone(), drain.clone()));
     if context.config.hbone_port == 0 {
         return Ok(());
@@ -151,7 +154,7 @@ fn serve(context: &Arc<Context>, drain: &Drain) -> anyhow::Result<()> {
                 Ok(listener) => {
                     let handle =
                         |tcp, peer| downstream::dispatch(&locals, &drain, number, (tcp, peer));
-                    accept(listener, drain.closing.clone(), handle).await;
+                    accept(listener, drain.closing.clone(), tokio::task::yield_now, handle).await;
                 }
                 Err(error) => tracing::error!(%error, "cannot listen"),
             }

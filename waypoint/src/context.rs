@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ambit_bootstrap::Worker;
+use ambit_bootstrap::{Turns, Worker};
 use ambit_identity::Identities;
 use ambit_model::{Identity, NamespacedHostname};
 use ambit_tunnel::{Security, Tunnels};
@@ -37,6 +37,8 @@ pub(crate) struct Local {
     pub context: Arc<Context>,
     /// HBONE connections of this worker.
     pub tunnels: Tunnels,
+    /// Turns of peers.
+    pub turns: Turns,
     /// This worker's place in [`Context::workers`].
     pub worker: usize,
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ambit_bootstrap::Worker;
+use ambit_bootstrap::{Crowded, Worker};
 use ambit_hbone::{Baggage, Connect, ParseAuthorityError, Refusal, Server};
 use ambit_identity::IdentityError;
 use ambit_lifecycle::Drain;
@@ -29,6 +29,8 @@ enum HandshakeError {
     Tls(#[from] TlsError),
     #[error("the peer did not complete the handshake within {HANDSHAKE_DEADLINE:?}")]
     Timeout,
+    #[error(transparent)]
+    Crowded(#[from] Crowded),
     #[error("HTTP/2: {0}")]
     Http2(#[from] ambit_hbone::Error),
 }
@@ -84,7 +86,7 @@ pub(crate) fn dispatch(
 
 async fn serve_tls(local: Arc<Local>, drain: Drain, tcp: TcpStream, address: SocketAddr) {
     let accepted = tokio::select! {
-        accepted = Box::pin(bounded_handshake(&local, tcp)) => accepted,
+        accepted = Box::pin(handshake(&local, tcp)) => accepted,
         () = drain.ended.cancelled() => return,
     };
     match accepted {
@@ -105,13 +107,7 @@ async fn serve_tls(local: Arc<Local>, drain: Drain, tcp: TcpStream, address: Soc
 
 type Accepted = (Server<ServerStream<TcpStream>>, Option<Identity>);
 
-/// A handshake that waits for its turn among those of its worker.
-async fn bounded_handshake(local: &Local, tcp: TcpStream) -> Result<Accepted, HandshakeError> {
-    let worker = local.context.workers.get(local.worker).map(|worker| worker.handshakes.clone());
-    let _turn = match &worker {
-        Some(handshakes) => handshakes.acquire().await.ok(),
-        None => None,
-    };
+async fn handshake(local: &Local, tcp: TcpStream) -> Result<Accepted, HandshakeError> {
     let context = &local.context;
     let credential = context
         .identities
@@ -119,11 +115,13 @@ async fn bounded_handshake(local: &Local, tcp: TcpStream) -> Result<Accepted, Ha
         .await
         .map_err(|error| HandshakeError::Identity(context.identity.clone(), error))?;
     let handshake = async {
+        tcp.readable().await.map_err(TlsError::Transport)?;
         let tls = ambit_tls::accept(&credential, tcp).await?;
         let identity = ambit_tls::peer_identity(tls.get_ref().1);
         Ok((Server::handshake(tls, &context.config.hbone).await?, identity))
     };
-    timeout(HANDSHAKE_DEADLINE, handshake).await.map_err(|_| HandshakeError::Timeout)?
+    let performed = timeout(HANDSHAKE_DEADLINE, local.turns.accept(handshake)).await;
+    performed.map_err(|_| HandshakeError::Timeout)??
 }
 
 // === impl Peer ===
@@ -218,6 +216,7 @@ impl HandshakeError {
             Self::Identity(..) => "identity",
             Self::Tls(error) => error.reason(),
             Self::Timeout => "handshake_timeout",
+            Self::Crowded(error) => error.reason(),
             Self::Http2(_) => "http2_handshake",
         }
     }

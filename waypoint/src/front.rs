@@ -96,7 +96,7 @@ fn serve_port(
                             peer,
                         ));
                     };
-                    accept(listener, closing, handle).await;
+                    accept(listener, closing, tokio::task::yield_now, handle).await;
                 }
                 Err(error) => tracing::error!(port, %error, "cannot listen"),
             }

@@ -15,12 +15,13 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
+use crate::admission::Limits;
 use crate::config::{Config, ProxyMode};
 use crate::context::Context;
 use crate::feed::SharedStore;
 use crate::last_known::LastKnown;
 use crate::local_state::LocalFile;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Shares};
 use crate::pod::PodInfo;
 use crate::pods::{LocalPods, Pods};
 use crate::{agent, authorize, endpoints, feed, wiring};
@@ -43,6 +44,8 @@ pub async fn run(config: Config, logs: LogHandle) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let store = Store::new(ambit_state::Config { node: config.node.name.clone() });
     let context = context(config, &mut registry, &workers, store.reader())?;
+    let shares = Box::new(Shares(Arc::downgrade(&context)));
+    registry.sub_registry_with_prefix("ambit").register_collector(shares);
 
     feed_state(&context, Arc::new(Mutex::new(store)), &ready, &mut registry)?;
     tokio::spawn(authorize::recheck_on_change(context.clone()));
@@ -96,6 +99,7 @@ fn context(
         dns: wiring::dns(&config, state.clone(), registry),
         pods: LocalPods::default(),
         workers: workers.handles(),
+        limits: Limits { connections: config.pod_connections, descriptors: wiring::descriptors() },
         config,
         state,
         identities,

@@ -42,6 +42,8 @@ pub struct Config {
     pub registry_only: bool,
     /// Data-plane threads.
     pub workers: usize,
+    /// Connections that one pod may have (`POD_MAX_CONNECTIONS`).
+    pub pod_connections: usize,
     /// Grace period for open connections after SIGTERM.
     pub drain_deadline: Duration,
     /// Ports of the admin, metrics and readiness servers.

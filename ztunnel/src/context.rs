@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use ambit_bootstrap::Worker;
+use ambit_bootstrap::{Turns, Worker};
 use ambit_identity::Identities;
 use ambit_state::Reader;
 use ambit_tls::Revocations;
 use ambit_tunnel::{Security, Tunnels};
-use tokio::sync::Semaphore;
 
+use crate::admission::Limits;
 use crate::config::Config;
 use crate::dns::DnsProxy;
 use crate::metrics::Metrics;
@@ -28,6 +28,7 @@ pub(crate) struct Context {
     /// The pods whose traffic this process carries.
     pub pods: LocalPods,
     pub workers: Vec<Worker>,
+    pub limits: Limits,
 }
 
 /// Shared by all connections of one pod on one worker.
@@ -36,8 +37,10 @@ pub(crate) struct Local {
     pub pod: Arc<Pod>,
     /// HBONE connections that this pod makes on this worker.
     pub pool: Tunnels,
-    /// Bounds the handshakes of peers that are under way.
-    pub handshakes: Semaphore,
+    /// How HBONE connections of this pod are made, and what their streams' windows depend on.
+    pub security: Security,
+    /// Turns with peers, of either side's making.
+    pub turns: Arc<Turns>,
     /// This worker's place in [`Context::workers`].
     pub worker: usize,
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use ambit_bootstrap::Worker;
+use ambit_bootstrap::{Crowded, Worker};
 use ambit_hbone::{Authority, Baggage, Connect, Forwarded, ParseAuthorityError, Refusal, Server};
 use ambit_identity::IdentityError;
 use ambit_model::{Identity, Workload};
@@ -17,6 +17,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::admission::Excess;
 use crate::application;
 use crate::authorize::{Denied, authorize};
 use crate::config::port;
@@ -48,6 +49,8 @@ enum HandshakeError {
     Tls(#[from] TlsError),
     #[error("the peer did not complete the handshake within {HANDSHAKE_DEADLINE:?}")]
     Timeout,
+    #[error(transparent)]
+    Crowded(#[from] Crowded),
     #[error("HTTP/2: {0}")]
     Http2(#[from] ambit_hbone::Error),
 }
@@ -67,6 +70,10 @@ enum RequestError {
     Denied(#[from] Denied),
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Excess(#[from] Excess),
+    #[error("the peer gave up before the application was reached")]
+    Abandoned,
     #[error("PROXY header: {0}")]
     Proxy(#[source] std::io::Error),
 }
@@ -113,7 +120,7 @@ async fn serve(local: Arc<Local>, tcp: TcpStream, address: SocketAddr) {
     let dialled = tcp.local_addr().map_or(address, canonical);
     let pod = local.pod.clone();
     let accepted = tokio::select! {
-        accepted = Box::pin(bounded_handshake(&local, tcp)) => accepted,
+        accepted = Box::pin(handshake(&local, tcp)) => accepted,
         () = pod.drain.ended.cancelled() => return,
     };
     let (mut server, identity, chain) = match accepted {
@@ -124,7 +131,10 @@ async fn serve(local: Arc<Local>, tcp: TcpStream, address: SocketAddr) {
             return;
         }
         Err(error) => {
-            local.context.metrics.handshake_failed(error.flags());
+            if matches!(error, HandshakeError::Crowded(_)) {
+                pod.count_refused();
+            }
+            local.context.metrics.handshake_failed(error.flags(), error.reason());
             AccessLog::failed(address, dialled, Direction::Inbound, &error);
             return;
         }
@@ -134,17 +144,6 @@ async fn serve(local: Arc<Local>, tcp: TcpStream, address: SocketAddr) {
 }
 
 type Accepted = (Server<ServerStream<TcpStream>>, Option<Identity>, Vec<CertificateDer<'static>>);
-
-/// A handshake that waits for its turn, first among those of its pod, then among those of its worker.
-async fn bounded_handshake(local: &Local, tcp: TcpStream) -> Result<Accepted, HandshakeError> {
-    let _pod = local.handshakes.acquire().await;
-    let worker = local.context.workers.get(local.worker).map(|worker| worker.handshakes.clone());
-    let _worker = match &worker {
-        Some(handshakes) => handshakes.acquire().await.ok(),
-        None => None,
-    };
-    handshake(local, tcp).await
-}
 
 async fn handshake(local: &Local, tcp: TcpStream) -> Result<Accepted, HandshakeError> {
     let Local { context, pod, .. } = local;
@@ -156,14 +155,16 @@ async fn handshake(local: &Local, tcp: TcpStream) -> Result<Accepted, HandshakeE
         .await
         .map_err(|error| HandshakeError::Identity(identity, error))?;
     let handshake = async {
+        tcp.readable().await.map_err(TlsError::Transport)?;
         let tls = ambit_tls::accept(&credential, tcp).await?;
         let connection = tls.get_ref().1;
         let identity = ambit_tls::peer_identity(connection);
         let chain = connection.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
-        let server = Server::handshake(tls, &context.config.hbone).await?;
+        let server = Server::handshake(tls, &local.security.hbone).await?;
         Ok((server, identity, chain))
     };
-    timeout(HANDSHAKE_DEADLINE, handshake).await.map_err(|_| HandshakeError::Timeout)?
+    let performed = timeout(HANDSHAKE_DEADLINE, local.turns.accept(handshake)).await;
+    performed.map_err(|_| HandshakeError::Timeout)??
 }
 
 // === impl Peer ===
@@ -185,6 +186,7 @@ impl Peer {
                         drain.tasks.spawn(self.clone().handle(connect));
                     }
                     Some(Err(error)) => {
+                        self.local.context.metrics.tunnel_broken(error.reason());
                         tracing::debug!(peer = %self.address, %error, "HBONE connection failed");
                         return;
                     }
@@ -246,7 +248,7 @@ impl Peer {
     }
 
     /// Asks policy, dials the application, and carries the tunnel.
-    async fn admit(&self, connect: Connect, workload: Arc<Workload>, target: InboundTarget) {
+    async fn admit(&self, mut connect: Connect, workload: Arc<Workload>, target: InboundTarget) {
         let Local { context, pod, .. } = &*self.local;
         let facts = OwnedFacts::new(self.address, self.identity.clone(), target.upstream);
         let snapshot = context.state.snapshot();
@@ -254,7 +256,15 @@ impl Peer {
         let authorized = authorize(context, &snapshot, &workload, &facts);
         drop(snapshot);
         let app = match authorized {
-            Ok(()) => self.dial(&target).await,
+            Ok(()) => {
+                let reach = pin!(async {
+                    tokio::select! {
+                        app = self.dial(&target) => app,
+                        () = connect.abandoned() => Err(RequestError::Abandoned),
+                    }
+                });
+                self.local.turns.take(reach).await
+            }
             Err(denied) => Err(denied.into()),
         };
         let app = match app {
@@ -280,9 +290,12 @@ impl Peer {
     async fn dial(&self, target: &InboundTarget) -> Result<TcpStream, RequestError> {
         let Local { context, pod, .. } = &*self.local;
         let Some(header) = target.proxy_header else {
-            return Ok(pod.connect_app(self.address.ip(), target.upstream).await?);
+            let app = pod.connect_app(self.address.ip(), target.upstream).await?;
+            self.local.may_open(&app)?;
+            return Ok(app);
         };
         let app = application::dial(context, pod, target.upstream).await?;
+        self.local.may_open(&app)?;
         application::introduce(&app, self.address, header.destination, self.identity.as_ref())
             .await
             .map_err(RequestError::Proxy)?;
@@ -344,8 +357,19 @@ impl HandshakeError {
         match self {
             Self::NotReady(_) | Self::Identity(..) => ResponseFlags::IdentityError,
             Self::Tls(TlsError::Revoked(_)) => ResponseFlags::CertRevoked,
-            Self::Tls(_) | Self::Timeout => ResponseFlags::TlsFailure,
+            Self::Tls(_) | Self::Timeout | Self::Crowded(_) => ResponseFlags::TlsFailure,
             Self::Http2(_) => ResponseFlags::H2HandshakeFailure,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::NotReady(error) => error.reason(),
+            Self::Identity(..) => "identity",
+            Self::Tls(error) => error.reason(),
+            Self::Timeout => "handshake_timeout",
+            Self::Crowded(error) => error.reason(),
+            Self::Http2(error) => error.reason(),
         }
     }
 }
@@ -359,9 +383,12 @@ impl RequestError {
             Self::NotConnect | Self::Authority(_) => Refusal::BadRequest,
             Self::Target(error) if error.status() == 400 => Refusal::BadRequest,
             Self::Denied(_) => Refusal::Denied,
-            Self::NotReady(_) | Self::Target(_) | Self::Connect(_) | Self::Proxy(_) => {
-                Refusal::Unavailable
-            }
+            Self::NotReady(_)
+            | Self::Target(_)
+            | Self::Connect(_)
+            | Self::Excess(_)
+            | Self::Abandoned
+            | Self::Proxy(_) => Refusal::Unavailable,
         }
     }
 
@@ -373,6 +400,8 @@ impl RequestError {
             Self::Target(error) => error.reason(),
             Self::Denied(_) => "denied",
             Self::Connect(error) => error.reason(),
+            Self::Excess(excess) => excess.reason(),
+            Self::Abandoned => "abandoned",
             Self::Proxy(_) => "proxy_header",
         }
     }

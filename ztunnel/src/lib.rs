@@ -4,6 +4,7 @@
 //! Control: `feed` writes the state, `agent` says which pods to capture, `pods` starts and ends them, `authorize`
 //! rechecks what runs. `app` puts it all together.
 
+mod admission;
 mod agent;
 mod app;
 mod application;

@@ -31,9 +31,6 @@ fn run() -> anyhow::Result<()> {
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into());
     let (logs, _guard) = ambit_telemetry::init(format, &filter)?;
     let config = Config::from_env()?;
-    if let Err(error) = ambit_net::raise_descriptor_limit() {
-        tracing::warn!(%error, "cannot raise the limit of open descriptors; connections beyond it will wait");
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(ambit_ztunnel::run(config, logs))
 }

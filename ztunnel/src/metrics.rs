@@ -1,5 +1,7 @@
 //! The node tunnel's own metrics; those of Istio have Istio's names, ours begin with `ambit_`.
 
+mod shares;
+
 use ambit_model::Str;
 use ambit_policy::Reason;
 use ambit_telemetry::{LabelValue, PeerLabels, Reporter, ResponseFlags, TrafficMetrics};
@@ -9,6 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+pub(crate) use shares::Shares;
+
 /// All metrics of the data plane.
 #[derive(Clone)]
 pub(crate) struct Metrics {
@@ -16,7 +20,8 @@ pub(crate) struct Metrics {
     pub policy: PolicyMetrics,
     pub pods: PodMetrics,
     refused: Family<ReasonLabel, Counter>,
-    handshakes_failed: Family<FlagsLabel, Counter>,
+    handshakes_failed: Family<HandshakeLabels, Counter>,
+    tunnels_broken: Family<ReasonLabel, Counter>,
     revoked: Family<ReporterLabel, Counter>,
     looked_up: Family<LookUpLabels, Counter>,
 }
@@ -46,8 +51,9 @@ struct ReasonLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct FlagsLabel {
+struct HandshakeLabels {
     response_flags: &'static str,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -80,6 +86,7 @@ impl Metrics {
             pods: PodMetrics::default(),
             refused: Family::default(),
             handshakes_failed: Family::default(),
+            tunnels_broken: Family::default(),
             revoked: Family::default(),
             looked_up: Family::default(),
         };
@@ -93,8 +100,13 @@ impl Metrics {
         );
         ambit.register(
             "handshakes_failed",
-            "TLS handshakes of peers that failed",
+            "TLS handshakes of peers that failed, by reason",
             metrics.handshakes_failed.clone(),
+        );
+        ambit.register(
+            "tunnels_broken",
+            "HBONE connections of peers that did not end in order, by reason",
+            metrics.tunnels_broken.clone(),
         );
         let istio = registry.sub_registry_with_prefix("istio");
         istio.register(
@@ -116,11 +128,17 @@ impl Metrics {
     }
 
     /// Counts a peer whose handshake failed.
-    pub(crate) fn handshake_failed(&self, flags: ResponseFlags) {
-        self.handshakes_failed.get_or_create(&FlagsLabel { response_flags: flags.as_str() }).inc();
+    pub(crate) fn handshake_failed(&self, flags: ResponseFlags, reason: &'static str) {
+        let labels = HandshakeLabels { response_flags: flags.as_str(), reason };
+        self.handshakes_failed.get_or_create(&labels).inc();
         if flags == ResponseFlags::CertRevoked {
             self.revoked(Reporter::Destination);
         }
+    }
+
+    /// Counts a peer's connection that did not end in order.
+    pub(crate) fn tunnel_broken(&self, reason: &'static str) {
+        self.tunnels_broken.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts a peer that was refused, or a connection that was closed, for a revoked certificate.

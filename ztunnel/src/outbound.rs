@@ -107,7 +107,7 @@ impl Outbound {
 
     async fn carry(&self, tcp: TcpStream) {
         // Boxed, so that what a connection needs to open does not weigh on it while it is open.
-        match Box::pin(self.reach()).await {
+        match self.local.turns.take(Box::pin(self.reach())).await {
             Ok(Open::Tcp(server, ends)) => self.run_tcp(tcp, server, ends).await,
             Ok(Open::Tunnel(stream, flow)) => self.run_tunnel(tcp, stream, flow).await,
             Ok(Open::Local(connection, server)) => connection.run(&self.local, tcp, server).await,
@@ -244,7 +244,7 @@ impl Outbound {
             let (local, key) = (self.local.clone(), key.clone());
             async move {
                 let tcp = local.pod.connect(key.address, connect_timeout).await?;
-                secure(&local.context.security, tcp, &key).await
+                local.turns.take(secure(&local.security, tcp, &key)).await
             }
         };
         self.local.pool.connect(key, dial, authority, headers).await
@@ -263,7 +263,7 @@ impl Outbound {
             let timeout = self.attempt(&ends);
             let (stream, _) = self.open(&outer, &authority, headers.clone(), timeout).await?;
             let network = &self.local.context.config.node.network;
-            let security = &self.local.context.security;
+            let security = &self.local.security;
             open_inside(security, stream, &inner, &authority, headers.with_network(network)).await
         };
         match opened.await {

@@ -45,7 +45,8 @@ pub(crate) async fn handle(local: Arc<Local>, tcp: TcpStream, source: SocketAddr
     };
     let facts = OwnedFacts::new(source, None, destination);
     let flow = flow(&local, source, destination, &workload);
-    match admit(&local, &workload, &facts).await {
+    let admitted = local.turns.take(pin!(admit(&local, &workload, &facts))).await;
+    match admitted {
         Ok(app) => {
             let record = flow.open(&metrics.traffic, &local.pod.connections, Some(facts));
             let relay = relay_tcp(tcp, app, &record.connection().counters);

@@ -3,8 +3,10 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ambit_bootstrap::Turns;
 use ambit_lifecycle::Drain;
 use ambit_model::{Identity, Str, Workload};
 use ambit_net::{
@@ -36,12 +38,18 @@ pub(crate) struct Pod {
     pub keeps_source: bool,
     /// Its open connections.
     pub connections: Connections,
+    /// Its turns, by worker.
+    pub turns: Vec<Arc<Turns>>,
     /// Destinations on this node that it may reach directly.
     pub reachable: Reachable,
     /// What peers are told of it.
     pub baggage: OwnBaggage,
     /// The end of its life.
     pub drain: Drain,
+    /// Tasks of it that are no connections: those that accept, and its DNS proxy.
+    pub housekeeping: usize,
+    /// Connections and handshakes that it was refused, as it had its share.
+    refused: AtomicU64,
     sockets: Arc<Sockets>,
 }
 
@@ -94,11 +102,29 @@ impl Pod {
             netns,
             keeps_source: false,
             connections: Connections::default(),
+            turns: Vec::new(),
             reachable: Reachable::default(),
             baggage: OwnBaggage::default(),
             drain: Drain::default(),
+            housekeeping: 0,
+            refused: AtomicU64::new(0),
             sockets,
         }
+    }
+
+    /// How many connections and tunnels it has; those that are being opened count.
+    pub(crate) fn open(&self) -> usize {
+        self.drain.tasks.len().saturating_sub(self.housekeeping)
+    }
+
+    /// Counts what it was refused because it had its share.
+    pub(crate) fn count_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it was refused something because it had its share.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Opens the listeners of one worker inside the pod.

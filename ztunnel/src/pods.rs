@@ -4,20 +4,18 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-use ambit_hbone::Pool;
+use ambit_hbone::{Pool, Pressure};
 use ambit_lifecycle::Drain;
 use ambit_model::{Str, Workload};
 use ambit_net::NetNs;
+use ambit_telemetry::Direction;
+use ambit_tunnel::Security;
 use parking_lot::RwLock;
-use tokio::sync::Semaphore;
 
 use crate::context::{Context, Local};
 use crate::pod::{Listeners, Pod, PodInfo};
 use crate::{inbound, outbound, plaintext};
-use ambit_bootstrap::accept;
-
-/// Handshakes of peers that one pod may have under way on one worker, so that it does not take all of them.
-const HANDSHAKES: usize = 64;
+use ambit_bootstrap::{Turns, accept};
 
 /// The running pods, for lookups by any thread.
 #[derive(Default)]
@@ -153,6 +151,9 @@ impl Pods {
         }
         let context = &self.context;
         let mut pod = Pod::new(uid.clone(), info, netns, Arc::new(context.config.sockets.clone()));
+        let turns = context.workers.iter().map(|worker| Arc::new(worker.turns()));
+        pod.turns = turns.collect();
+        pod.housekeeping = context.workers.len() + usize::from(context.dns.is_some());
         let listeners =
             context.workers.iter().map(|_| pod.listen()).collect::<io::Result<Vec<_>>>()?;
         let dns_sockets = match &context.dns {
@@ -161,17 +162,21 @@ impl Pods {
         };
         pod.keeps_source = listeners.iter().all(|l| l.hbone.transparent && l.plaintext.transparent);
         let pod = Arc::new(pod);
-        let locals: Arc<[Arc<Local>]> = (0..context.workers.len())
-            .map(|worker| {
-                Arc::new(Local {
-                    context: context.clone(),
-                    pod: pod.clone(),
-                    pool: Pool::new(context.config.hbone.clone()),
-                    handshakes: Semaphore::new(HANDSHAKES),
-                    worker,
-                })
+        let local = |(worker, turns): (usize, &Arc<Turns>)| {
+            let hbone = ambit_hbone::Config {
+                pressure: Pressure::default(),
+                ..context.config.hbone.clone()
+            };
+            Arc::new(Local {
+                context: context.clone(),
+                pod: pod.clone(),
+                pool: Pool::new(hbone.clone()),
+                security: Security { hbone, ..context.security.clone() },
+                turns: turns.clone(),
+                worker,
             })
-            .collect();
+        };
+        let locals: Arc<[Arc<Local>]> = pod.turns.iter().enumerate().map(local).collect();
         for (local, listeners) in locals.iter().zip(listeners) {
             serve(local.clone(), locals.clone(), listeners);
         }
@@ -211,16 +216,28 @@ fn serve(local: Arc<Local>, locals: Arc<[Arc<Local>]>, listeners: Listeners) {
         };
         let Drain { closing, tasks, .. } = local.pod.drain.clone();
         let spawn_outbound = |tcp, peer| {
-            tasks.spawn(outbound::handle(local.clone(), tcp, peer));
+            if let Some(tcp) = local.admit(tcp, peer, Direction::Outbound) {
+                tasks.spawn(outbound::handle(local.clone(), tcp, peer));
+            }
         };
         let spawn_plaintext = |tcp, peer| {
-            tasks.spawn(plaintext::handle(local.clone(), tcp, peer));
+            if let Some(tcp) = local.admit(tcp, peer, Direction::Inbound) {
+                tasks.spawn(plaintext::handle(local.clone(), tcp, peer));
+            }
         };
-        let dispatch_hbone = |tcp, peer| inbound::dispatch(&locals, local.worker, tcp, peer);
+        let dispatch_hbone = |tcp, peer| {
+            if let Some(tcp) = local.admit(tcp, peer, Direction::Inbound) {
+                inbound::dispatch(&locals, local.worker, tcp, peer);
+            }
+        };
+        let others = || {
+            let turns = local.turns.clone();
+            async move { turns.pass().await }
+        };
         tokio::join!(
-            accept(outbound, closing.clone(), spawn_outbound),
-            accept(plaintext, closing.clone(), spawn_plaintext),
-            accept(hbone, closing.clone(), dispatch_hbone),
+            accept(outbound, closing.clone(), others, spawn_outbound),
+            accept(plaintext, closing.clone(), others, spawn_plaintext),
+            accept(hbone, closing.clone(), others, dispatch_hbone),
         );
     };
     tasks.spawn_on(serve, &worker.handle);

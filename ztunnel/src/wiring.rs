@@ -10,6 +10,8 @@ use crate::dns::{self, DnsProxy};
 
 /// The process's own resolver configuration.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// The descriptors that a process may have where nobody says anything else.
+const USUAL_DESCRIPTORS: usize = 1024;
 
 /// The DNS proxy, unless it is turned off.
 pub(crate) fn dns(config: &Config, state: Reader, registry: &mut Registry) -> Option<DnsProxy> {
@@ -26,6 +28,17 @@ pub(crate) fn dns(config: &Config, state: Reader, registry: &mut Registry) -> Op
         };
         DnsProxy::new(settings, state, registry)
     })
+}
+
+/// How many descriptors this process may have, once it has asked for as many as it can get.
+pub(crate) fn descriptors() -> usize {
+    match ambit_net::raise_descriptor_limit() {
+        Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the limit of open descriptors; connections beyond it will wait");
+            USUAL_DESCRIPTORS
+        }
+    }
 }
 
 /// Whether sockets can be marked as this mode needs it; found out before the first pod comes.

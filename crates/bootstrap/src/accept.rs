@@ -9,21 +9,31 @@ use tokio_util::sync::CancellationToken;
 
 /// How long to wait after an accept failed for want of descriptors or memory.
 const BACKOFF: Duration = Duration::from_millis(50);
+/// Connections after which others go first.
+const BATCH: usize = 16;
 
 /// Gives every connection of `listener` to `handle` until `closing`.
 ///
 /// The connections that the kernel has queued by then are accepted as well, and only then is the listener closed: a
-/// successor that listens on the same port takes those that come later.
-pub async fn accept(
+/// successor that listens on the same port takes those that come later. Every so many connections it waits for `others`.
+pub async fn accept<F: Future<Output = ()>>(
     listener: TcpListener,
     closing: CancellationToken,
+    others: impl Fn() -> F,
     handle: impl Fn(TcpStream, SocketAddr),
 ) {
+    let mut taken = 0_usize;
     loop {
         tokio::select! {
             biased;
             accepted = listener.accept() => match accepted {
-                Ok((tcp, peer)) => handle(tcp, canonical(peer)),
+                Ok((tcp, peer)) => {
+                    handle(tcp, canonical(peer));
+                    taken = taken.wrapping_add(1);
+                    if taken.is_multiple_of(BATCH) {
+                        others().await;
+                    }
+                }
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection, trying again in {BACKOFF:?}; raise the limit of descriptors if that is what is missing");

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
-use crate::Env;
+use crate::turns::Room;
+use crate::{Env, Turns};
 
 /// The data-plane threads. A connection lives and dies on one of them.
 #[derive(Debug)]
@@ -22,14 +23,11 @@ pub struct Workers {
 pub struct Worker {
     /// Spawns onto the thread.
     pub handle: Handle,
-    /// Bounds the handshakes of peers that are under way.
-    pub handshakes: Arc<Semaphore>,
+    /// What takes turns on it.
+    room: Arc<Room>,
     /// TLS connections that it serves.
     load: Arc<AtomicUsize>,
 }
-
-/// Handshakes of peers that a worker performs at once; each takes memory and a millisecond of CPU.
-const HANDSHAKES: usize = 256;
 
 /// One TLS connection's share of a worker's load.
 #[derive(Debug)]
@@ -53,11 +51,7 @@ impl Workers {
                     // Ends when the sender is dropped or says so; either way the thread's tasks go with it.
                     let _ = runtime.block_on(stopped);
                 })?;
-            all.workers.push(Worker {
-                handle,
-                handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
-                load: Arc::default(),
-            });
+            all.workers.push(Worker { handle, room: Arc::default(), load: Arc::default() });
             all.threads.push((stop, thread));
         }
         Ok(all)
@@ -86,6 +80,11 @@ impl Worker {
     pub fn load(&self) -> Load {
         self.load.fetch_add(1, Ordering::Relaxed);
         Load(self.load.clone())
+    }
+
+    /// The turns of one more pod on this thread.
+    pub fn turns(&self) -> Turns {
+        Turns::new(self.room.clone())
     }
 
     /// The one of `workers` that serves the fewest TLS connections; `preferred` if there are several.

@@ -16,7 +16,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::keepalive::{Keepalive, keepalive};
 use crate::pool::Slot;
-use crate::{Authority, Config, ConnectHeaders, Error};
+use crate::pressure::Windows;
+use crate::sliced::Sliced;
+use crate::{Authority, Config, ConnectHeaders, Error, Pressure};
 
 /// A handle to one connection on which CONNECT requests are made. Clones share the connection.
 #[derive(Clone)]
@@ -53,6 +55,7 @@ pub(crate) struct Shared {
     streams: AtomicUsize,
     max_streams: usize,
     answer_timeout: Duration,
+    pub(crate) pressure: Pressure,
     last_used: Mutex<Instant>,
     phase: watch::Sender<Phase>,
     abort: Notify,
@@ -69,18 +72,20 @@ impl Client {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (send, mut connection) = config.client().handshake(io).await?;
+        let (send, mut connection) = config.client().handshake(Sliced::new(io)).await?;
         let keepalive = keepalive(connection.ping_pong(), config);
         let shared = Arc::new(Shared {
             streams: AtomicUsize::new(0),
             max_streams: config.client_max_streams,
             answer_timeout: config.answer_timeout,
+            pressure: config.pressure.clone(),
             last_used: Mutex::new(Instant::now()),
             phase: watch::Sender::new(Phase::Opening),
             abort: Notify::new(),
         });
         let idle = idle(shared.clone(), config.idle_timeout);
-        tokio::spawn(drive(connection, keepalive, idle, shared.clone()));
+        let windows = Windows::new(config.pressure.clone(), config.stream_window);
+        tokio::spawn(drive((connection, windows), keepalive, idle, shared.clone()));
         Ok(Self { send, shared })
     }
 
@@ -144,14 +149,14 @@ impl Client {
 
 /// Runs the connection to its end; retires it first when it has been idle for too long.
 async fn drive<IO>(
-    mut connection: Connection<IO, Bytes>,
+    (mut connection, windows): (Connection<IO, Bytes>, Windows),
     mut keepalive: Keepalive,
     idle: impl Future<Output = ()>,
     shared: Arc<Shared>,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let connection = run(&mut connection, &shared);
+    let connection = run(&mut connection, windows, &shared);
     tokio::pin!(connection, idle);
     let mut is_idle = false;
     let ended = loop {
@@ -172,12 +177,17 @@ async fn drive<IO>(
 }
 
 /// Polls the connection to its end; opens it once the peer's SETTINGS have come.
-async fn run<IO>(connection: &mut Connection<IO, Bytes>, shared: &Shared) -> Result<(), h2::Error>
+async fn run<IO>(
+    connection: &mut Connection<IO, Bytes>,
+    mut windows: Windows,
+    shared: &Shared,
+) -> Result<(), h2::Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let mut told = false;
     poll_fn(|cx| {
+        windows.adjust(|window| connection.set_initial_window_size(window));
         let ended = Pin::new(&mut *connection).poll(cx);
         if !told && connection.max_concurrent_send_streams() != UNTOLD {
             told = true;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::Pressure;
 use crate::client::UNTOLD;
 
 /// HTTP/2 parameters. The defaults are those of Istio's ztunnel except where a field says why not.
@@ -30,6 +31,8 @@ pub struct Config {
     pub ping_timeout: Duration,
     /// How long a pooled connection without streams is kept (`POOL_UNUSED_RELEASE_TIMEOUT`).
     pub idle_timeout: Duration,
+    /// What connections share whose streams' windows shrink together.
+    pub pressure: Pressure,
 }
 
 impl Default for Config {
@@ -46,6 +49,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(10),
             ping_timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(300),
+            pressure: Pressure::default(),
         }
     }
 }

@@ -35,7 +35,7 @@ impl Error {
     /// A stable label for metrics and logs.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Http2(_) => "h2",
+            Self::Http2(error) => http2_reason(error),
             Self::Status(_) => "status",
             Self::NoAnswer => "no_answer",
             Self::Header(_) => "header",
@@ -61,5 +61,15 @@ impl Error {
             }
             _ => false,
         }
+    }
+}
+
+/// Who broke the protocol, and whether it was by asking for too much.
+fn http2_reason(error: &h2::Error) -> &'static str {
+    match error.reason() {
+        Some(h2::Reason::ENHANCE_YOUR_CALM) if error.is_library() => "flood",
+        Some(_) if error.is_library() => "protocol_violation",
+        _ if error.is_io() => "transport",
+        _ => "h2",
     }
 }

@@ -14,8 +14,10 @@ mod error;
 mod headers;
 mod keepalive;
 mod pool;
+mod pressure;
 mod relay;
 mod server;
+mod sliced;
 mod stream;
 
 pub use authority::{Authority, ParseAuthorityError};
@@ -24,6 +26,7 @@ pub use config::Config;
 pub use error::Error;
 pub use headers::{Baggage, ConnectHeaders, Forwarded};
 pub use pool::{Pool, PoolError, Slot};
+pub use pressure::Pressure;
 pub use relay::relay;
 pub use server::{Connect, Refusal, Server};
 pub use stream::{Stream, StreamIo};

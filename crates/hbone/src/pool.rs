@@ -244,7 +244,8 @@ impl Slot {
         if head.status != StatusCode::OK {
             return Err(Error::Status(head.status));
         }
-        Ok((Stream::new(send, recv, Some(self)), Response { headers: head.headers }))
+        let pressure = self.0.shared.pressure.clone();
+        Ok((Stream::new(send, recv, Some(self), pressure), Response { headers: head.headers }))
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::stream::{receive_error, send_all};
-use crate::{Error, Stream};
+use crate::{Error, Pressure, Stream};
 
 /// Moves bytes both ways until both directions have ended, in the caller's task.
 ///
@@ -27,9 +27,10 @@ pub async fn relay(
     counters: &Counters,
     tcp_side: Side,
 ) -> Result<(), Error> {
-    let Stream { mut send, mut recv, _slot } = stream;
+    let Stream { mut send, mut recv, pressure, _slot } = stream;
     let tcp = ResetOnDrop::new(tcp);
-    let ended = both(&mut send, &mut recv, &tcp, &Count { counters, tcp_side }).await;
+    let ended =
+        both(&mut send, &mut recv, &tcp, &Count { counters, tcp_side, pressure: &pressure }).await;
     match ended {
         Ok(()) => tcp.finish(),
         Err(_) => send.send_reset(Reason::CANCEL),
@@ -40,6 +41,7 @@ pub async fn relay(
 struct Count<'a> {
     counters: &'a Counters,
     tcp_side: Side,
+    pressure: &'a Pressure,
 }
 
 impl Count<'_> {
@@ -115,11 +117,13 @@ async fn download(recv: &mut RecvStream, tcp: &TcpStream, count: &Count<'_>) -> 
         // What came along is here already: an end can go out with the last bytes.
         let following = poll_fn(|cx| Poll::Ready(poll_next(recv, cx))).await;
         let is_last = matches!(following, Poll::Ready(Ok(None)));
-        let sent = match is_last {
-            true => write_last_bytes(tcp, data).await,
-            false => write_all_bytes(tcp, data).await,
-        };
-        sent.map_err(Error::Tcp)?;
+        let sent = count.pressure.write(async {
+            match is_last {
+                true => write_last_bytes(tcp, data).await,
+                false => write_all_bytes(tcp, data).await,
+            }
+        });
+        sent.await.map_err(Error::Tcp)?;
         count.add_to_tcp(n);
         recv.flow_control().release_capacity(n)?;
         next = match following {

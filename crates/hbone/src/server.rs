@@ -1,5 +1,7 @@
 //! The server side of one HBONE connection.
 
+use std::future::poll_fn;
+
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::{Connection, SendResponse};
@@ -7,18 +9,23 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::keepalive::{Keepalive, keepalive};
-use crate::{Authority, Config, Error, ParseAuthorityError, Stream};
+use crate::pressure::Windows;
+use crate::sliced::Sliced;
+use crate::{Authority, Config, Error, ParseAuthorityError, Pressure, Stream};
 
 /// One connection that peers open tunnels on. [`Server::next`] has to be polled for anything to move.
 pub struct Server<IO> {
-    connection: Connection<IO, Bytes>,
+    connection: Connection<Sliced<IO>, Bytes>,
     keepalive: Keepalive,
+    windows: Windows,
+    pressure: Pressure,
 }
 
 /// A request for a tunnel that waits for its answer; dropped unanswered, it is reset.
 pub struct Connect {
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
+    pressure: Pressure,
 }
 
 /// What a CONNECT is refused with.
@@ -40,9 +47,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Server<IO> {
     /// # Errors
     /// The peer speaks no HTTP/2.
     pub async fn handshake(io: IO, config: &Config) -> Result<Self, Error> {
-        let mut connection = config.server().handshake(io).await?;
+        let mut connection = config.server().handshake(Sliced::new(io)).await?;
         let keepalive = keepalive(connection.ping_pong(), config);
-        Ok(Self { connection, keepalive })
+        let pressure = config.pressure.clone();
+        let windows = Windows::new(pressure.clone(), config.stream_window);
+        Ok(Self { connection, keepalive, windows, pressure })
     }
 
     /// The next request, or `None` once the connection has ended in order. Cancel safe.
@@ -50,13 +59,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Server<IO> {
     /// # Errors
     /// The connection failed, or the peer stopped answering PINGs (which sends an abrupt GOAWAY).
     pub async fn next(&mut self) -> Option<Result<Connect, Error>> {
+        let Self { connection, windows, .. } = self;
+        let accept = poll_fn(|cx| {
+            windows.adjust(|window| connection.set_initial_window_size(window));
+            connection.poll_accept(cx)
+        });
         tokio::select! {
-            accepted = self.connection.accept() => {
+            accepted = accept => {
                 let (request, respond) = match accepted? {
                     Ok(accepted) => accepted,
                     Err(error) => return Some(Err(error.into())),
                 };
-                Some(Ok(Connect { request, respond }))
+                Some(Ok(Connect { request, respond, pressure: self.pressure.clone() }))
             }
             dead = &mut self.keepalive => {
                 self.connection.abrupt_shutdown(h2::Reason::NO_ERROR);
@@ -97,6 +111,12 @@ impl Connect {
         self.request.headers()
     }
 
+    /// Ends when the peer gives up waiting for the answer, or its connection breaks.
+    pub async fn abandoned(&mut self) {
+        // An error is as good as a reset: nobody waits any more.
+        let _ = poll_fn(|cx| self.respond.poll_reset(cx)).await;
+    }
+
     /// Answers 200 and opens the tunnel.
     ///
     /// # Errors
@@ -107,7 +127,7 @@ impl Connect {
             response.headers_mut().insert("baggage", baggage);
         }
         let send = self.respond.send_response(response, false)?;
-        Ok(Stream::new(send, self.request.into_body(), None))
+        Ok(Stream::new(send, self.request.into_body(), None, self.pressure))
     }
 
     /// Answers with the refusal's status and nothing else.

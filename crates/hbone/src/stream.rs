@@ -9,13 +9,14 @@ use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::Error;
 use crate::pool::Slot;
+use crate::{Error, Pressure};
 
 /// Both directions of an accepted CONNECT. Dropping it before both have ended resets the stream.
 pub struct Stream {
     pub(crate) send: SendStream<Bytes>,
     pub(crate) recv: RecvStream,
+    pub(crate) pressure: Pressure,
     /// The place on a pooled connection, given back when the tunnel ends.
     pub(crate) _slot: Option<Slot>,
 }
@@ -30,8 +31,13 @@ pub struct StreamIo {
 // === impl Stream ===
 
 impl Stream {
-    pub(crate) fn new(send: SendStream<Bytes>, recv: RecvStream, slot: Option<Slot>) -> Self {
-        Self { send, recv, _slot: slot }
+    pub(crate) fn new(
+        send: SendStream<Bytes>,
+        recv: RecvStream,
+        slot: Option<Slot>,
+        pressure: Pressure,
+    ) -> Self {
+        Self { send, recv, pressure, _slot: slot }
     }
 
     /// The tunnel as a byte stream.

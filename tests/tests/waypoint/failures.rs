@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ambit_tests::{eventually, missing};
+use ambit_tests::{eventually, http2, missing};
 use futures_util::future::join_all;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -12,7 +12,6 @@ use tokio::task::JoinHandle;
 
 use super::endpoint::{Endpoint, Step, answer, status};
 use super::http1::{self, Reader};
-use super::http2;
 use super::scene::{SERVERS, Scene, Service};
 
 const FAR: &[&str] = &[SERVERS[1]];

@@ -7,14 +7,13 @@ mod corpus;
 
 use std::time::{Duration, Instant};
 
-use ambit_tests::missing;
+use ambit_tests::{http2, missing};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::endpoint::{Endpoint, answer};
 use super::http1::{self, Message, Reader};
-use super::http2;
 use super::scene::{SERVERS, Scene, Service};
 use Fate::{Arrives, Refused};
 use corpus::{FIELDS, Fate, SMUGGLED};
@@ -181,7 +180,7 @@ async fn floods_of_frames_cost_little() {
     assert_eq!(http1::ask(&mut other, "/").await.unwrap().status, 200);
     for flood in [Flood::Continuation, Flood::RapidReset, Flood::Settings, Flood::Ping] {
         let (mut reader, mut writer) = scene.connect("flooded").await.unwrap().into_split();
-        let (before, started) = (scene.waypoint_cpu(), endpoint.count());
+        let (before, started) = (scene.usage().cpu, endpoint.count());
         let (began, bytes) = (Instant::now(), flood.bytes());
         // Whoever refuses does so before all of it is sent.
         let write = async {
@@ -207,7 +206,7 @@ async fn floods_of_frames_cost_little() {
     }
     // As fast as the requests are taken in, and each is left as soon as it is.
     let mut stream = scene.connect("flooded").await.unwrap();
-    let before = scene.waypoint_cpu();
+    let before = scene.usage().cpu;
     stream.write_all(&http2::preface()).await.unwrap();
     let (mut left, mut number) = (0, 1);
     let refused = loop {
@@ -275,7 +274,8 @@ impl Flood {
 
 impl Cost {
     fn since(scene: &Scene, before: Duration) -> Self {
-        Self { cpu: scene.waypoint_cpu() - before, memory: scene.memory().1 >> 20 }
+        let now = scene.usage();
+        Self { cpu: now.cpu - before, memory: now.peak >> 20 }
     }
 
     fn is_small(&self, flood: Flood) {

@@ -313,7 +313,7 @@ async fn a_gigabyte_each_way_takes_little_memory() {
         );
         let seen = scene.run("client", &["sh", "-c", &up]).await;
         assert!(seen.contains("\"bodyBytes\":1073741824"), "{seen}");
-        let (_, most) = scene.memory();
+        let most = scene.usage().peak;
         println!("{version}: {} MiB at most", most >> 20);
         assert!(most < 40 << 20, "{most} bytes with {version}");
     }

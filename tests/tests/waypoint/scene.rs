@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ambit_sandbox::{Binaries, Options, PodHandle, Sandbox, Settings, Source};
-use ambit_tests::{Finished, Running, binary, eventually, run_in, start_in};
+use ambit_tests::{Finished, Running, Usage, binary, eventually, run_in, start_in};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Mutex;
@@ -334,26 +334,9 @@ impl Scene {
         })
     }
 
-    /// The time that the waypoint's process has computed.
-    pub(super) fn waypoint_cpu(&self) -> Duration {
-        let pid = self.waypoint_pid().expect("the waypoint runs");
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-        // User and system time, in hundredths of a second (proc_pid_stat(5), fields 14 and 15).
-        let ticks = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
-        Duration::from_millis(ticks.sum::<u64>() * 10)
-    }
-
-    /// What the waypoint's process occupies, in bytes: now, and at most so far.
-    pub(super) fn memory(&self) -> (u64, u64) {
-        let pid = self.waypoint_pid().expect("the waypoint runs");
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-            number.expect("the kernel says") << 10
-        };
-        (field("VmRSS:"), field("VmHWM:"))
+    /// What the waypoint's process has used and holds.
+    pub(super) fn usage(&self) -> Usage {
+        Usage::of(self.waypoint_pid().expect("the waypoint runs"))
     }
 }
 

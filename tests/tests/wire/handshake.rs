@@ -1,14 +1,22 @@
 //! Who may open an HBONE connection at all, and HTTP/2 that no library would send.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use ambit_model::Identity;
-use ambit_tests::{Answer, Caller, Mesh, identity, missing, soon};
+use ambit_tests::{Answer, Caller, Mesh, eventually, identity, missing, soon};
 use ambit_tls::{Credential, TlsError};
+use rcgen::{
+    CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType,
+};
 use rustls::client::{ClientConfig, ResolvesClientCert};
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, SignatureScheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// What a client would have to prove itself with and does not show.
 #[derive(Debug)]
@@ -22,6 +30,53 @@ impl ResolvesClientCert for NoCertificate {
     fn has_certs(&self) -> bool {
         false
     }
+}
+
+/// A certificate that is shown whatever the server asks for.
+#[derive(Debug)]
+struct Shown(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// A leaf as the mesh's CA makes them for `name`, a URI.
+fn leaf(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.subject_alt_names = vec![SanType::URI(name.try_into().unwrap())];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.not_before = (SystemTime::now() - HOUR).into();
+    params.not_after = (SystemTime::now() + HOUR).into();
+    params
+}
+
+/// A client with a leaf that the mesh's CA has signed, whatever it says, or that has signed itself.
+fn with_leaf(
+    mesh: &Mesh,
+    trusting: &Credential,
+    leaf: CertificateParams,
+    signs: bool,
+) -> ClientConfig {
+    let read = |name: &str| std::fs::read_to_string(mesh.dir().join("ca").join(name)).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = if signs {
+        let ca = KeyPair::from_pem(&read("ca-key.pem")).unwrap();
+        leaf.signed_by(&key, &Issuer::from_ca_cert_pem(&read("ca-cert.pem"), ca).unwrap()).unwrap()
+    } else {
+        leaf.self_signed(&key).unwrap()
+    };
+    let key = any_supported_type(&PrivatePkcs8KeyDer::from(key.serialize_der()).into()).unwrap();
+    let mut config = showing(trusting, trusting);
+    let shown = CertifiedKey::new(vec![certificate.der().clone()], key);
+    config.client_auth_cert_resolver = Arc::new(Shown(Arc::new(shown)));
+    config
 }
 
 async fn mesh() -> Mesh {
@@ -81,42 +136,156 @@ async fn only_clients_of_this_mesh_get_a_connection() {
     };
     let mut nameless = showing(&own, &own);
     nameless.client_auth_cert_resolver = Arc::new(NoCertificate);
+    let name = identity("caller").to_string();
+    let with = |leaf| with_leaf(&mesh, &own, leaf, true);
+    let mut expired = leaf(&name);
+    expired.not_after = (SystemTime::now() - HOUR / 2).into();
+    let mut early = leaf(&name);
+    early.not_before = (SystemTime::now() + HOUR / 2).into();
+    let mut for_servers = leaf(&name);
+    for_servers.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let mut of_a_host = leaf(&name);
+    of_a_host.subject_alt_names = vec![SanType::DnsName("caller".try_into().unwrap())];
+    let mut anonymous = leaf(&name);
+    anonymous.subject_alt_names = Vec::new();
     let alert = |alert: AlertDescription| format!("{alert:?}");
-    for (what, config, expected, logged) in [
-        ("as a proxy does", with_alpn(&[b"h2"]), "200".into(), ""),
-        ("no ALPN", with_alpn(&[]), "200".into(), ""),
-        ("HTTP/2 among others", with_alpn(&[b"http/1.1", b"h2"]), "200".into(), ""),
+    for (what, config, expected, logged, reason) in [
+        ("as a proxy does", with_alpn(&[b"h2"]), "200".into(), "", ""),
+        ("no ALPN", with_alpn(&[]), "200".into(), "", ""),
+        ("HTTP/2 among others", with_alpn(&[b"http/1.1", b"h2"]), "200".into(), "", ""),
+        ("a leaf that is right", with(leaf(&name)), "200".into(), "", ""),
         (
             "HTTP/1.1",
             with_alpn(&[b"http/1.1"]),
             alert(AlertDescription::NoApplicationProtocol),
             "TLS handshake failed: peer doesn't support any known protocol",
+            "handshake",
         ),
         (
             "no certificate",
             nameless,
             alert(AlertDescription::CertificateRequired),
             "peer showed no certificate",
+            "no_certificate",
         ),
         (
             "another trust domain",
             showing(&own, &other_domain),
             alert(AlertDescription::CertificateUnknown),
             "expected trust domain",
+            "wrong_trust_domain",
         ),
         (
             "another CA",
             showing(&own, &other_ca),
             alert(AlertDescription::UnknownCA),
             "peer's certificate is not trusted: invalid peer certificate: UnknownIssuer",
+            "untrusted",
+        ),
+        (
+            "signed by itself",
+            with_leaf(&mesh, &own, leaf(&name), false),
+            alert(AlertDescription::UnknownCA),
+            "peer's certificate is not trusted: invalid peer certificate: UnknownIssuer",
+            "untrusted",
+        ),
+        (
+            "expired",
+            with(expired),
+            alert(AlertDescription::CertificateExpired),
+            "peer's certificate is not valid at this time",
+            "expired",
+        ),
+        (
+            "of tomorrow",
+            with(early),
+            alert(AlertDescription::CertificateExpired),
+            "certificate not valid yet",
+            "expired",
+        ),
+        (
+            "for servers",
+            with(for_servers),
+            alert(AlertDescription::UnsupportedCertificate),
+            "invalid peer certificate: InvalidPurpose",
+            "untrusted",
+        ),
+        (
+            "a host's name",
+            with(of_a_host),
+            alert(AlertDescription::CertificateUnknown),
+            "peer is [], expected trust domain",
+            "wrong_trust_domain",
+        ),
+        (
+            "no name",
+            with(anonymous),
+            alert(AlertDescription::CertificateUnknown),
+            "peer is [], expected trust domain",
+            "wrong_trust_domain",
+        ),
+        (
+            "a name of no workload",
+            with(leaf("spiffe://cluster.local/caller")),
+            alert(AlertDescription::CertificateUnknown),
+            "peer is [], expected trust domain",
+            "wrong_trust_domain",
+        ),
+        (
+            "a URI of another kind",
+            with(leaf("https://cluster.local/ns/default/sa/caller")),
+            alert(AlertDescription::CertificateUnknown),
+            "peer is [], expected trust domain",
+            "wrong_trust_domain",
         ),
     ] {
+        let before = failed(&mesh, reason).await;
         let got = outcome(&mesh, config).await;
         // The server closes with our first words unread, and the reset that follows may overtake its alert.
         let lost = expected != "200" && got.starts_with("connection lost");
         assert!(got == expected || lost, "{what}: {got}");
         mesh.logged("n2", logged).await;
+        if !reason.is_empty() {
+            eventually(|| async {
+                let now = failed(&mesh, reason).await;
+                if now == before + 1 { Ok(()) } else { Err(format!("{what}: {now} {reason}")) }
+            })
+            .await;
+        }
     }
+}
+
+/// How many handshakes the server has counted as failed for this reason.
+async fn failed(mesh: &Mesh, reason: &str) -> u64 {
+    let metrics = mesh.metrics("n2").await;
+    let labels = format!(r#"reason="{reason}"}} "#);
+    let lines = metrics.lines().filter(|line| line.starts_with("ambit_handshakes_failed_total{"));
+    let values = lines.filter_map(|line| line.split_once(&labels)?.1.parse::<u64>().ok());
+    values.sum()
+}
+
+/// The first words of a client of TLS 1.2, which no library at hand would say.
+fn tls12_hello() -> Vec<u8> {
+    let (record, hello) = ([22, 3, 1, 0, 65], [1, 0, 0, 61, 3, 3]);
+    let suites = [0, 4, 0xc0, 0x2b, 0xc0, 0x2f];
+    let (groups, schemes) = ([0, 10, 0, 4, 0, 2, 0, 23], [0, 13, 0, 4, 0, 2, 4, 3]);
+    // A random number, no session, no compression, 16 bytes of extensions.
+    [&record[..], &hello, &[7; 32], &[0], &suites, &[1, 0], &[0, 16], &groups, &schemes].concat()
+}
+
+#[tokio::test]
+async fn an_older_tls_is_refused_by_its_version() {
+    if missing(&["curl"]).is_some() {
+        return;
+    }
+    let mesh = mesh().await;
+    let mut tcp = mesh.dial("caller", mesh.at("server", 15008)).await.unwrap();
+    tcp.write_all(&tls12_hello()).await.unwrap();
+    let mut alert = [0; 7];
+    soon(tcp.read_exact(&mut alert)).await.unwrap();
+    // Fatal: protocol_version (RFC 8446 6).
+    assert_eq!(alert, [21, 3, 3, 0, 2, 2, 70]);
+    assert_eq!(failed(&mesh, "handshake").await, 1);
 }
 
 #[tokio::test]

@@ -57,6 +57,16 @@ async fn every_request_has_its_answer() {
         ("another pod's address", format!("{}:8080", mesh.ip("caller")), "400"),
         ("an unknown address", "10.9.9.9:8080".into(), "400"),
         ("the address of its service", "10.96.0.1:80".into(), "400"),
+        ("the node's address", format!("{}:22", mesh.node("n2").ip()), "400"),
+        ("loopback", "127.0.0.1:8080".into(), "400"),
+        ("loopback of IPv6", "[::1]:8080".into(), "400"),
+        ("loopback, written as IPv6", "[::ffff:127.0.0.1]:8080".into(), "400"),
+        ("every address", "0.0.0.0:8080".into(), "400"),
+        ("what clouds tell their machines", "169.254.169.254:80".into(), "400"),
+        ("where the kubelet's probes come from", "169.254.7.127:80".into(), "400"),
+        ("everybody", "255.255.255.255:8080".into(), "400"),
+        ("loopback by name", "localhost:8080".into(), "503"),
+        ("the DNS proxy", format!("{ip}:15053"), "503"),
         ("what policy denies", format!("{ip}:9090"), "401"),
         ("an unknown name", "nobody.default.svc.cluster.local:80".into(), "503"),
         ("a port the service has not", format!("{host}:8080"), "503"),
@@ -88,6 +98,21 @@ async fn every_request_has_its_answer() {
         let uri = format!("http://{ip}:8080/");
         let request = Request::builder().method(method).uri(uri).body(()).unwrap();
         assert_eq!(caller.request(request).await.in_a_word(), "400", "{method}");
+    }
+    for (reason, expected) in [
+        ("bad_authority", 4),
+        ("address_mismatch", 11),
+        ("denied", 1),
+        ("unknown_hostname", 2),
+        ("unknown_port", 1),
+        ("self_call", 3),
+        ("refused", 2),
+        ("not_connect", 2),
+    ] {
+        let metrics = mesh.metrics("n2").await;
+        let counted =
+            format!("ambit_connections_refused_total{{reason=\"{reason}\"}} {expected}\n");
+        assert!(metrics.contains(&counted), "{counted} in {metrics}");
     }
     mesh.update(|state| state.workloads.retain(|workload| &*workload.name != "server")).await;
     let answer = caller.connect(&format!("{ip}:8080")).await;

@@ -11,6 +11,9 @@ use ambit_policy::UnknownPolicy;
 
 use super::{Config, Discovery, Dns, Keepalive, ProxyMode, Sockets};
 
+/// More than a busy server has, and 330 MB of memory.
+const POD_CONNECTIONS: usize = 50_000;
+
 /// The configuration that `env` describes.
 pub(super) fn read(mut env: Env) -> Result<Config, ConfigError> {
     let mode = mode(&mut env);
@@ -29,6 +32,7 @@ pub(super) fn read(mut env: Env) -> Result<Config, ConfigError> {
         encrypt_local: env.flag("ENCRYPT_LOCAL", false),
         registry_only: registry_only(&mut env),
         workers: worker_count(&mut env, "ZTUNNEL"),
+        pod_connections: env.parse("POD_MAX_CONNECTIONS", POD_CONNECTIONS),
         drain_deadline: drain_deadline(&mut env),
         ports: Ports::from_env(&mut env),
         state_dir: env.text("AMBIT_STATE_DIR").map(PathBuf::from),

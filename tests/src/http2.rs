@@ -6,64 +6,105 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// How a stream ended.
 #[derive(Debug)]
-pub(super) enum End {
+pub enum End {
+    /// By an answer with this status.
     Answered(u16),
     /// RST_STREAM, GOAWAY or the connection's end, by what was read of its code.
     Refused(Option<u32>),
 }
 
 /// The error code of whoever is asked for too much (RFC 9113 7).
-pub(super) const CALM: u32 = 11;
+pub const CALM: u32 = 11;
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GO_AWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
+
+/// What the last PING carries.
+const LAST: [u8; 8] = [9; 8];
 
 const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// What every connection begins with.
-pub(super) fn preface() -> Vec<u8> {
+pub fn preface() -> Vec<u8> {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     bytes.extend(settings());
     bytes
 }
 
-pub(super) fn settings() -> Vec<u8> {
+/// SETTINGS that leave everything as it is.
+pub fn settings() -> Vec<u8> {
     frame(SETTINGS, 0, 0, &[])
 }
 
-pub(super) fn ping() -> Vec<u8> {
+/// SETTINGS of one parameter.
+pub fn setting(name: u16, value: u32) -> Vec<u8> {
+    let mut payload = name.to_be_bytes().to_vec();
+    payload.extend(value.to_be_bytes());
+    frame(SETTINGS, 0, 0, &payload)
+}
+
+/// A PING that wants an answer.
+pub fn ping() -> Vec<u8> {
     frame(PING, 0, 0, &[7; 8])
 }
 
-pub(super) fn reset(stream: u32) -> Vec<u8> {
+/// A PING unlike all others.
+pub fn last_ping() -> Vec<u8> {
+    frame(PING, 0, 0, &LAST)
+}
+
+/// DATA of so many zeroes.
+pub fn data(stream: u32, size: usize) -> Vec<u8> {
+    frame(DATA, 0, stream, &vec![0; size])
+}
+
+/// More room for a stream, or for the connection, which is stream 0.
+pub fn window_update(stream: u32, more: u32) -> Vec<u8> {
+    frame(WINDOW_UPDATE, 0, stream, &more.to_be_bytes())
+}
+
+/// RST_STREAM with CANCEL.
+pub fn reset(stream: u32) -> Vec<u8> {
     frame(RESET, 0, stream, &8_u32.to_be_bytes())
 }
 
 /// A request's head, each field as a literal that is not indexed (RFC 7541 6.2.2).
-pub(super) fn headers(stream: u32, fields: &[(&str, &str)], end: bool) -> Vec<u8> {
+pub fn headers(stream: u32, fields: &[(&str, &str)], end: bool) -> Vec<u8> {
     let flags = END_HEADERS | if end { END_STREAM } else { 0 };
     frame(HEADERS, flags, stream, &block(fields))
 }
 
 /// A head that goes on in CONTINUATION frames.
-pub(super) fn headers_open(stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
+pub fn headers_open(stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
     frame(HEADERS, END_STREAM, stream, &block(fields))
 }
 
+/// A head that names one field of 4,000 bytes, and then again and again by a byte each (RFC 7541 6.1, 6.2.1).
+pub fn bomb(stream: u32, fields: &[(&str, &str)], times: usize) -> Vec<u8> {
+    let mut block = block(fields);
+    block.push(0x40);
+    string(&mut block, "x-bomb");
+    string(&mut block, &"z".repeat(4000));
+    block.extend(std::iter::repeat_n(0x80 | 62, times));
+    frame(HEADERS, END_HEADERS, stream, &block)
+}
+
 /// More of a head, which still goes on.
-pub(super) fn continuation(stream: u32, size: usize) -> Vec<u8> {
+pub fn continuation(stream: u32, size: usize) -> Vec<u8> {
     let value = "z".repeat(size);
     frame(CONTINUATION, 0, stream, &block(&[("x-more", &value)]))
 }
 
 /// Reads until the stream has its answer's head, or is over.
-pub(super) async fn end_of_stream(connection: &mut (impl AsyncRead + Unpin), wanted: u32) -> End {
+pub async fn end_of_stream(connection: &mut (impl AsyncRead + Unpin), wanted: u32) -> End {
     while let Ok(frame) = Frame::read(connection).await {
         match frame.kind {
             HEADERS if frame.stream == wanted => return End::Answered(status(&frame.payload)),
@@ -75,8 +116,26 @@ pub(super) async fn end_of_stream(connection: &mut (impl AsyncRead + Unpin), wan
     End::Refused(None)
 }
 
+/// Reads until the last PING is answered: everything was taken in, and the connection goes on.
+///
+/// # Errors
+/// It was ended before, with this code.
+pub async fn survives(connection: &mut (impl AsyncRead + Unpin)) -> Result<(), End> {
+    while let Ok(frame) = Frame::read(connection).await {
+        match frame.kind {
+            PING if frame.flags & ACK != 0 && frame.payload == LAST => return Ok(()),
+            GO_AWAY => return Err(End::Refused(frame.code(4))),
+            _ => {}
+        }
+    }
+    Err(End::Refused(None))
+}
+
 /// Reads until a PING is answered: whatever was sent before it has been taken in.
-pub(super) async fn ponged(connection: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+///
+/// # Errors
+/// The connection ends before.
+pub async fn ponged(connection: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
     loop {
         let frame = Frame::read(connection).await?;
         match frame.kind {
@@ -151,7 +210,11 @@ fn string(block: &mut Vec<u8>, text: &str) {
     block.extend_from_slice(text.as_bytes());
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+/// Any frame.
+///
+/// # Panics
+/// The payload is larger than a frame can say.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("frames are small").to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
     bytes.extend(stream.to_be_bytes());
