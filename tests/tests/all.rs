@@ -4,6 +4,7 @@ mod cluster;
 mod examples;
 mod fuzz;
 mod house;
+mod memory;
 mod policy;
 mod programs;
 mod resilience;

@@ -31,6 +31,8 @@ mod pod;
 mod pods;
 mod record;
 mod run;
+#[cfg(test)]
+mod sizes;
 mod wiring;
 
 pub use app::run;
