@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BIN := target/release
 
-.PHONY: help demo build test check tests docs deny sanitize fuzz bench-quick bench-l7 bench-control images cluster cluster-down test-cluster conformance
+.PHONY: help demo build test check tests docs deny sanitize fuzz bench bench-quick bench-full bench-l7 bench-control images cluster cluster-down test-cluster conformance
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -49,14 +49,28 @@ sanitize: ## the unsafe parts under Miri and AddressSanitizer, where the nightly
 fuzz: ## a minute of cargo-fuzz for every reader of hostile bytes, on the nightly compiler
 	@tests/fuzz.sh
 
-bench-quick: ## Ambit beside the bare network (and PEER_ZTUNNEL=path), in at most three minutes
-	@tests/need.sh nft:nftables ip:iproute2 iperf3:iperf3 wrk:wrk
+# PEER_ZTUNNEL=path is compared with; BENCH_OPTIONS are bench's own, for example --rounds 9. JSON and pictures are in target/bench.
+bench: ## the node tunnel beside the bare network (and PEER_ZTUNNEL=path), with the aims it reaches; 15 minutes
+	@tests/need.sh nft:nftables ip:iproute2 setpriv:util-linux iperf3:iperf3 wrk:wrk nginx:nginx-light
 	$(CARGO) build --release --locked --workspace
-	$(BIN)/bench quick
+	@mkdir -p target/bench
+	$(BIN)/bench tunnel --json target/bench/tunnel.json --plots target/bench $(BENCH_OPTIONS)
+
+bench-quick: ## the same in at most three minutes
+	@tests/need.sh nft:nftables ip:iproute2 setpriv:util-linux iperf3:iperf3 wrk:wrk nginx:nginx-light
+	$(CARGO) build --release --locked --workspace
+	$(BIN)/bench quick $(BENCH_OPTIONS)
+
+bench-full: ## latency at fixed rates, 15,000 connections, 100,000 workloads, stalled streams, a slow link; 20 minutes
+	@tests/need.sh nft:nftables ip:iproute2 tc:iproute2 setpriv:util-linux iperf3:iperf3 wrk:wrk nginx:nginx-light
+	$(CARGO) build --release --locked --workspace
+	@mkdir -p target/bench
+	$(BIN)/bench full --json target/bench/full.json --plots target/bench $(BENCH_OPTIONS)
 
 bench-l7: ## gateway and waypoint beside nginx, HAProxy (and PEER_ENVOY=path), in ten minutes
 	@tests/need.sh nft:nftables ip:iproute2 setpriv:util-linux wrk:wrk h2load:nghttp2-client nginx:nginx-light haproxy:haproxy
 	$(CARGO) build --release --locked --workspace
+	@mkdir -p target/bench
 	$(BIN)/bench l7 --json target/bench/l7.json $(BENCH_OPTIONS)
 
 # ISTIOD=address:port measures a live istiod instead; BENCH_OPTIONS, for example --large, changes what is measured.
@@ -64,6 +78,7 @@ bench-control: ## the controller with 20,000 pods and 1,000 proxies, on a real A
 	@tests/need.sh python3:python3 setpriv:util-linux
 	@cd tests/cluster && python3 -c 'import programs; programs.build("kubebox")'
 	$(CARGO) build --release --locked -p ambit-controller -p ambit-bench
+	@mkdir -p target/bench
 	_RJEM_MALLOC_CONF=background_thread:true,dirty_decay_ms:5000,muzzy_decay_ms:0 $(BIN)/bench control --json target/bench/control.json $(BENCH_OPTIONS)
 
 images: build ## OCI images of the components in target/images

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 
 use crate::machine::Machine;
-use crate::quick::{allow_many_files, check_writable};
+use crate::options::{allow_many_files, check_writable};
 use crate::tools::is_program;
 use changes::Load;
 use cluster::Cluster;

@@ -8,7 +8,6 @@
 mod measure;
 mod peer;
 mod report;
-mod results;
 mod scenario;
 mod server;
 mod testbed;
@@ -17,15 +16,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
+use serde::Serialize;
 
-use crate::machine::Machine;
-use crate::quick::{allow_many_files, check_writable, chosen};
-use crate::scenario::CONGESTION_CONTROL;
+use crate::about::About;
+use crate::options::{Common, chosen};
+use crate::results::Measured;
 use crate::tools::{self, H2LOAD, HAPROXY, NGINX, WRK, is_program};
 use measure::{Plan, measure};
 use peer::{Kind, Peer};
-use results::{Results, Summary, Updates};
 use scenario::SCENARIOS;
 use testbed::Testbed;
 
@@ -38,21 +37,28 @@ pub(crate) struct Options {
     /// Envoy to compare with.
     #[arg(long, env = "PEER_ENVOY", value_name = "FILE")]
     peer_envoy: Option<PathBuf>,
-    /// Only these, of bare, ambit, envoy, nginx and haproxy.
-    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
-    peers: Vec<String>,
-    /// Only these; an unknown name lists them all.
-    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
-    scenarios: Vec<String>,
-    /// How often everything is run.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rounds: u32,
-    /// How long each run takes, in seconds.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=600))]
-    seconds: u32,
-    /// Write everything that was measured to this file as well.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Everything that a run found out; the JSON file's content.
+#[derive(Clone, Debug, Serialize)]
+struct Results {
+    #[serde(flatten)]
+    about: About,
+    /// Name and version.
+    peers: Vec<(&'static str, String)>,
+    updates: Vec<Updates>,
+    #[serde(flatten)]
+    measured: Measured,
+}
+
+/// How long changes of a route take to be in force, seconds.
+#[derive(Clone, Debug, Serialize)]
+struct Updates {
+    /// How many routes the gateway has.
+    routes: u32,
+    seconds: Vec<f64>,
 }
 
 /// Where the programs of others are that every run needs.
@@ -69,43 +75,32 @@ struct Tools {
 /// Nothing can be measured; the message says what to do.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let scenarios = chosen(SCENARIOS, &options.scenarios, "scenario", |scenario| scenario.id)?;
+    let common = &options.common;
+    let plan = Plan {
+        scenarios: chosen(SCENARIOS, &common.scenarios, "scenario", |scenario| scenario.id)?,
+        rounds: common.rounds.unwrap_or(3),
+        seconds: common.seconds.unwrap_or(2),
+    };
     let [wrk, h2load, nginx, haproxy] = tools::locate([WRK, H2LOAD, NGINX, HAPROXY])?;
     let tools = Tools { wrk, h2load, nginx };
     let peers = peers(&options, &tools, haproxy)?;
     let echo = beside("echo")?;
-    if let Some(file) = &options.json {
-        check_writable(file)?;
-    }
-    allow_many_files()?;
-    let machine = Machine::read();
+    common.prepare()?;
+    let about = About::read(plan.rounds, plan.seconds);
 
-    let testbed = Testbed::build(&peers, &scenarios, (&tools, &echo)).await?;
+    let testbed = Testbed::build(&peers, &plan.scenarios, (&tools, &echo)).await?;
     eprintln!("everything is up after {:.1} s", started.elapsed().as_secs_f64());
-    let plan = Plan { scenarios, rounds: options.rounds, seconds: options.seconds };
-    let (samples, failures) = measure(&testbed, &peers, &plan, &tools).await;
+    let measured = measure(&testbed, &peers, &plan, &tools).await;
     let updates = updates(&testbed, &peers, &plan).await?;
     drop(testbed);
 
-    let results = Results {
-        machine,
-        congestion_control: CONGESTION_CONTROL,
-        command: std::env::args().collect::<Vec<_>>().join(" "),
-        rounds: plan.rounds,
-        seconds: plan.seconds,
-        peers: peers.iter().map(|peer| (peer.name, version(peer))).collect(),
-        summaries: Summary::all(&samples),
-        updates,
-        failures,
-        samples,
-        took_seconds: started.elapsed().as_secs_f64(),
-    };
+    let about = about.finished(started);
+    let peers = peers.iter().map(|peer| (peer.name, version(peer))).collect();
+    let results = Results { about, peers, updates, measured };
     println!("{}", report::render(&results, &plan.scenarios));
-    if let Some(file) = &options.json {
-        let json = serde_json::to_vec_pretty(&results)?;
-        std::fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    Ok(if results.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    common.write(&results)?;
+    let failed = !results.measured.failures.is_empty();
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// How fast changes of routes are in force at Ambit's gateways.
@@ -132,7 +127,7 @@ fn peers(options: &Options, tools: &Tools, haproxy: PathBuf) -> anyhow::Result<V
         all.push(Peer::envoy(envoy.canonicalize()?));
     }
     all.extend([Peer::nginx(tools.nginx.clone()), Peer::haproxy(haproxy)]);
-    chosen(&all, &options.peers, "peer", |peer| peer.name)
+    chosen(&all, &options.common.peers, "peer", |peer| peer.name)
 }
 
 /// A program of ours.

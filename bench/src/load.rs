@@ -3,6 +3,7 @@
 pub(crate) mod h2load;
 pub(crate) mod idle;
 mod iperf3;
+pub(crate) mod open_loop;
 mod wrk;
 
 use std::net::{IpAddr, SocketAddr};

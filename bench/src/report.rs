@@ -1,203 +1,85 @@
-//! The results as text for people.
-
-mod format;
+//! Figures as text for people.
 
 use comfy_table::{CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
 
-use crate::memory::{MemorySample, Moment};
-use crate::results::{Results, Summary, median};
-use crate::scenario::{Goal, Load, MEMORY_GOALS, Placement, Scenario};
-pub(crate) use format::digits;
-pub(crate) use format::{at_least, at_most, latency, megabytes};
-use format::{cpu, per_mille, rate, title};
+use crate::about::About;
+use crate::figure::{Figure, OTHER, SUBJECT, Unit};
+use crate::peer::PeerName;
 
 /// Two-dimensional at a glance, and still readable when pasted somewhere.
 pub(crate) const STYLE: TableStyle = TableStyle::new()
     .header_separator(LineStyle::none().fill('-').junction('-'))
     .content_lines(ContentLineStyle::none());
 
-/// The whole report.
-pub(crate) fn render(results: &Results, scenarios: &[Scenario]) -> String {
-    let mut text = header(results);
-    text.push_str(&format!("\n{}\n", loads(results, scenarios)));
-    if !results.memory.is_empty() {
-        text.push_str(&format!("\n{}\n", memory(results)));
+/// The whole report: circumstances, table, verdict, and what else is to be said.
+pub(crate) fn render(
+    about: &About,
+    peers: &[PeerName],
+    figures: &[Figure],
+    notes: &[String],
+) -> String {
+    let mut text = about.header();
+    for PeerName { name, program } in peers {
+        if let Some(program) = program {
+            text.push_str(&format!("{}: {program}\n", title(name)));
+        }
     }
-    text.push_str(&footer(results));
+    text.push_str(&format!("\n{}\n\n{}\n", table(peers, figures), verdict(figures)));
+    if !peers.iter().any(|peer| peer.name == OTHER) {
+        text.push_str("Name another proxy with PEER_ZTUNNEL=… to see Ambit beside it.\n");
+    }
+    notes.iter().for_each(|note| text.push_str(&format!("{note}\n")));
     text
 }
 
-fn header(results: &Results) -> String {
-    let (machine, load) = results.machine.described();
-    let mut text = format!(
-        "{}\n{machine}, {} in all namespaces, {load}\n\
-         medians of {} × {} s, peers taking turns; {:.0} s in all\n",
-        results.command,
-        results.congestion_control,
-        results.rounds,
-        results.seconds,
-        results.took_seconds,
-    );
-    for peer in &results.peers {
-        if let Some(program) = &peer.program {
-            text.push_str(&format!("{}: {program}\n", title(peer.name)));
-        }
-    }
-    if results.machine.busy() {
-        text.push_str("The machine is busy, or was a minute ago: look at the ratios only.\n");
-    }
-    text
-}
-
-fn loads(results: &Results, scenarios: &[Scenario]) -> String {
+fn table(peers: &[PeerName], figures: &[Figure]) -> String {
+    let compared = [SUBJECT, OTHER].iter().all(|name| peers.iter().any(|peer| peer.name == *name));
+    let mut header = vec![String::new()];
+    header.extend(peers.iter().map(|peer| title(peer.name).to_owned()));
+    header.extend(compared.then(|| format!("{} : {}", title(SUBJECT), title(OTHER))));
+    header.extend(["aim".to_owned(), String::new()]);
     let mut table = Table::new();
-    table.load_style(STYLE).set_header(["", "", "", "rate", "p99", "CPU, all proxies"]);
-    for scenario in scenarios {
-        for placement in Placement::ALL {
-            let mut names = [scenario.title, placement.title()];
-            for row in group(results, scenario, placement) {
-                let cells = names.map(str::to_owned).into_iter().chain(row);
-                table.add_row(cells.collect::<Vec<_>>());
-                names = ["", ""];
-            }
-        }
-    }
-    aligned(table, 3)
-}
-
-/// The lines of one scenario: each peer, then Ambit in proportion to each other proxy.
-fn group(results: &Results, scenario: &Scenario, placement: Placement) -> Vec<[String; 4]> {
-    let of = |peer: &str| {
-        let matches = |s: &&Summary| {
-            (s.of.scenario, s.of.placement, s.of.peer) == (scenario.id, placement, peer)
-        };
-        results.summaries.iter().find(matches)
-    };
-    let mut rows: Vec<_> =
-        results.peers.iter().map(|peer| figures(scenario.load, peer.name, of(peer.name))).collect();
-    for (subject, other) in pairs(results) {
-        if let (Some(ours), Some(theirs)) = (of(subject), of(other)) {
-            rows.push(ratios(ours, theirs, scenario.goal(placement)));
-        }
-    }
-    rows
-}
-
-/// Who is compared with whom: the subject with every other that has a proxy.
-fn pairs(results: &Results) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let proxied = || results.peers.iter().filter(|peer| peer.program.is_some());
-    let subjects = proxied().filter(|peer| peer.subject);
-    subjects.flat_map(move |subject| {
-        proxied().filter(|peer| !peer.subject).map(|other| (subject.name, other.name))
-    })
-}
-
-fn figures(load: Load, peer: &str, summary: Option<&Summary>) -> [String; 4] {
-    let Some(summary) = summary else {
-        return [title(peer).to_owned(), "failed".to_owned(), String::new(), String::new()];
-    };
-    [
-        title(peer).to_owned(),
-        rate(load, summary.rate),
-        summary.p99_seconds.map(latency).unwrap_or_default(),
-        summary.cpu.map(|seconds| cpu(load, seconds)).unwrap_or_default(),
-    ]
-}
-
-fn ratios(ours: &Summary, theirs: &Summary, goal: Goal) -> [String; 4] {
-    let ratio = |of: fn(&Summary) -> Option<f64>| Some(of(ours)? / of(theirs)?);
-    [
-        format!("{} : {}", title(ours.of.peer), title(theirs.of.peer)),
-        at_least(ratio(|s| Some(s.rate)), goal.rate),
-        at_most(ratio(|s| s.p99_seconds), goal.p99),
-        at_most(ratio(|s| s.cpu), goal.cpu),
-    ]
-}
-
-fn memory(results: &Results) -> String {
-    let mut table = Table::new();
-    let proxied: Vec<_> = results.peers.iter().filter(|peer| peer.program.is_some()).collect();
-    let pairs: Vec<_> = pairs(results).collect();
-    let mut header = vec!["resident memory, mean of the nodes".to_owned()];
-    header.extend(proxied.iter().map(|peer| title(peer.name).to_owned()));
-    header
-        .extend(pairs.iter().map(|(ours, theirs)| format!("{} : {}", title(ours), title(theirs))));
     table.load_style(STYLE).set_header(header);
-
-    let mut moments: Vec<Moment> = Vec::new();
-    for sample in &results.memory {
-        if !moments.contains(&sample.moment) {
-            moments.push(sample.moment);
-        }
-    }
-    for moment in moments {
-        let of = |peer: &str| {
-            let sample = results.memory.iter().find(|s| (s.peer, s.moment) == (peer, moment));
-            sample.and_then(MemorySample::mean)
-        };
-        let (name, goal) = match moment {
-            Moment::Idle => ("idle".to_owned(), Some(MEMORY_GOALS.idle)),
-            Moment::Connections(count) => {
-                let (of, goal) = MEMORY_GOALS.connections;
-                (format!("{count} open connections"), (count == of).then_some(goal))
-            }
-            Moment::AfterLoad => ("after all load".to_owned(), None),
-        };
-        let ratio = |ours: &str, theirs: &str| Some(of(ours)? / of(theirs)?);
-        let mut row = vec![name];
-        row.extend(proxied.iter().map(|peer| of(peer.name).map(megabytes).unwrap_or_default()));
-        row.extend(pairs.iter().map(|(ours, theirs)| at_most(ratio(ours, theirs), goal)));
+    for figure in figures {
+        let value = |name| figure.of(name).map(|value| figure.unit.text(value));
+        let mut row = vec![figure.title.clone()];
+        row.extend(peers.iter().map(|peer| value(peer.name).unwrap_or_default()));
+        let ratio = || figure.ratio().map(|ratio| Unit::Times.text(ratio)).unwrap_or_default();
+        row.extend(compared.then(ratio));
+        row.push(figure.bar.map(|bar| bar.text(figure.unit)).unwrap_or_default());
+        row.push(figure.reached.map(mark).unwrap_or_default().to_owned());
         table.add_row(row);
     }
     aligned(table, 1)
 }
 
-fn footer(results: &Results) -> String {
-    let mut text = String::from("\n");
-    let spread = |name: &str, values: Vec<f64>| {
-        let worst = values.iter().copied().fold(0.0, f64::max);
-        median(&values).map(|median| {
-            format!("{name} ±{:.0} % (worst ±{:.0} %)", median * 100.0, worst * 100.0)
-        })
-    };
-    let rates = spread("rate", results.summaries.iter().map(|s| s.rate_spread).collect());
-    let cpu = spread("CPU", results.summaries.iter().filter_map(|s| s.cpu_spread).collect());
-    let spreads: Vec<_> = [rates, cpu].into_iter().flatten().collect();
-    if results.rounds > 1 && !spreads.is_empty() {
-        text.push_str(&format!(
-            "Repeats differ: {}; smaller differences mean nothing.\n",
-            spreads.join(", ")
-        ));
+fn mark(reached: bool) -> &'static str {
+    if reached { "reached" } else { "missed" }
+}
+
+/// How many aims are reached, and which are not.
+fn verdict(figures: &[Figure]) -> String {
+    let judged: Vec<_> = figures.iter().filter(|figure| figure.reached.is_some()).collect();
+    let missed: Vec<_> = judged.iter().filter(|figure| figure.reached == Some(false)).collect();
+    let mut text = format!("{} of {} aims are reached", judged.len() - missed.len(), judged.len());
+    if !missed.is_empty() {
+        let names: Vec<&str> = missed.iter().map(|figure| figure.title.as_str()).collect();
+        text.push_str(&format!("; missed: {}", names.join("; ")));
     }
-    if pairs(results).next().is_some() {
-        text.push_str("In brackets what Ambit aims at; ! marks what it misses.\n");
-    } else {
-        text.push_str("Name another proxy with PEER_ZTUNNEL=… to see Ambit beside it.\n");
+    let open = figures.iter().filter(|figure| figure.bar.is_some() && figure.reached.is_none());
+    match open.count() {
+        0 => text + ".",
+        count => format!("{text}; {count} cannot be judged by what was measured."),
     }
-    for summary in results.summaries.iter().filter(|summary| summary.errors > 0) {
-        let requests: f64 =
-            results.samples.iter().filter(|s| s.of == summary.of).map(|s| s.work).sum();
-        let (of, share) = (&summary.of, per_mille(summary.errors, requests));
-        text.push_str(&format!(
-            "{}, {}, {}: {} requests failed ({share})\n",
-            title(of.peer),
-            of.scenario,
-            of.placement.title(),
-            summary.errors
-        ));
+}
+
+/// A peer's name for people.
+pub(crate) fn title(peer: &str) -> &str {
+    match peer {
+        "bare" => "bare network",
+        "ambit" => "Ambit",
+        other => other,
     }
-    for failure in &results.failures {
-        let of = &failure.of;
-        text.push_str(&format!(
-            "{}, {}, {}, round {}: {}\n",
-            title(of.peer),
-            of.scenario,
-            of.placement.title(),
-            failure.round,
-            failure.error
-        ));
-    }
-    text
 }
 
 /// The table's text, columns from `numbers` on aligned to the right, nothing at the ends of lines.
@@ -212,4 +94,75 @@ pub(crate) fn aligned(mut table: Table, numbers: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::figure::{Bar, Limit};
+    use crate::machine::Machine;
+
+    fn about(load: f64) -> About {
+        About {
+            machine: Machine {
+                processor: "Some CPU".to_owned(),
+                cores: 2,
+                kernel: "6.18.0".to_owned(),
+                load: Some(load),
+            },
+            congestion_control: "cubic",
+            open_files: Some(1024),
+            command: "bench tunnel".to_owned(),
+            rounds: 5,
+            seconds: 4,
+            took_seconds: 65.4,
+        }
+    }
+
+    fn figures(with_peer: bool) -> Vec<Figure> {
+        let values = |bare, ambit, peer: f64| {
+            [("bare", bare), ("ambit", ambit), ("peer", with_peer.then_some(peer))]
+        };
+        let at_most = |limit| Some(Bar::Ratio(Limit::AtMost(limit)));
+        vec![
+            Figure::new(
+                "throughput, 1 stream, cross-node",
+                Unit::BytesPerSecond,
+                values(Some(4e9), Some(2e9), 1e9),
+                Some(Bar::Ratio(Limit::AtLeast(1.4))),
+            ),
+            Figure::new(
+                "its CPU",
+                Unit::SecondsPerByte,
+                values(None, Some(0.9e-9), 1e-9),
+                at_most(0.8),
+            ),
+            Figure::new("p99", Unit::Seconds, values(Some(1e-3), None, 3e-3), at_most(1.0)),
+            Figure::new(
+                "memory, idle",
+                Unit::Bytes,
+                values(None, Some(9.5e6), 14e6),
+                Some(Bar::Value(Limit::AtMost(9e6))),
+            ),
+            Figure::new("memory after all load", Unit::Bytes, values(None, Some(12e6), 20e6), None),
+        ]
+    }
+
+    fn peers(with_peer: bool) -> Vec<PeerName> {
+        let program = |name: &str| Some(format!("/opt/{name}/ztunnel"));
+        let mut peers = vec![
+            PeerName { name: "bare", program: None },
+            PeerName { name: "ambit", program: program("ambit") },
+        ];
+        peers.extend(with_peer.then(|| PeerName { name: "peer", program: program("peer") }));
+        peers
+    }
+
+    #[test]
+    fn a_run_beside_a_peer_reads_as_recorded() {
+        let notes = ["ambit, requests-64, same-node, round 1: wrk got no answer".to_owned()];
+        insta::assert_snapshot!(render(&about(3.25), &peers(true), &figures(true), &notes));
+    }
+
+    #[test]
+    fn a_run_without_a_peer_reads_as_recorded() {
+        insta::assert_snapshot!(render(&about(0.1), &peers(false), &figures(false), &[]));
+    }
+}

@@ -1,36 +1,19 @@
-//! What was measured, and its medians.
+//! What was measured of loads, and its medians.
 
 use serde::Serialize;
 
 use crate::load::Outcome;
-use crate::machine::Machine;
-use crate::memory::MemorySample;
-use crate::scenario::{Placement, Scenario};
+use crate::scenario::Placement;
+use crate::usage::Used;
 
-/// Everything that a run found out; the JSON file's content.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Results {
-    pub(crate) machine: Machine,
-    pub(crate) congestion_control: &'static str,
-    pub(crate) command: String,
-    pub(crate) rounds: u32,
-    pub(crate) seconds: u32,
-    pub(crate) peers: Vec<PeerName>,
-    pub(crate) summaries: Vec<Summary>,
-    pub(crate) memory: Vec<MemorySample>,
-    pub(crate) failures: Vec<Failure>,
-    pub(crate) samples: Vec<Sample>,
-    pub(crate) took_seconds: f64,
-}
-
-/// Who was measured.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct PeerName {
-    pub(crate) name: &'static str,
-    /// Its proxy; `None` for the bare network.
-    pub(crate) program: Option<String>,
-    /// Whether the others are what it is compared with.
-    pub(crate) subject: bool,
+/// What a figure is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Key {
+    pub(crate) scenario: &'static str,
+    /// Where the server is, where that makes a difference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) placement: Option<Placement>,
+    pub(crate) peer: &'static str,
 }
 
 /// One load, run once.
@@ -42,11 +25,11 @@ pub(crate) struct Sample {
     /// Bytes received or requests answered.
     pub(crate) work: f64,
     pub(crate) seconds: f64,
-    /// CPU time of each proxy, the one on the client's node first.
-    pub(crate) cpu_seconds: Vec<f64>,
     pub(crate) p50_seconds: Option<f64>,
     pub(crate) p99_seconds: Option<f64>,
     pub(crate) errors: u64,
+    #[serde(flatten)]
+    pub(crate) used: Used,
 }
 
 /// A load that could not be run.
@@ -58,12 +41,12 @@ pub(crate) struct Failure {
     pub(crate) error: String,
 }
 
-/// What a figure is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Key {
-    pub(crate) scenario: &'static str,
-    pub(crate) placement: Placement,
-    pub(crate) peer: &'static str,
+/// Everything that came of loads.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Measured {
+    pub(crate) summaries: Vec<Summary>,
+    pub(crate) failures: Vec<Failure>,
+    pub(crate) samples: Vec<Sample>,
 }
 
 /// Medians over all rounds.
@@ -75,60 +58,118 @@ pub(crate) struct Summary {
     pub(crate) rate: f64,
     /// CPU time of all proxies for each byte or request, seconds; `None` where there are no proxies.
     pub(crate) cpu: Option<f64>,
+    /// The same of the node's tunnel.
+    pub(crate) tunnel_cpu: Option<f64>,
     pub(crate) p50_seconds: Option<f64>,
     pub(crate) p99_seconds: Option<f64>,
     /// (highest − lowest) / (2 × median) of the rates.
     pub(crate) rate_spread: f64,
     /// The same of the CPU time.
     pub(crate) cpu_spread: Option<f64>,
+    /// The most that all proxies together held in the first round, before the heavier loads of the others, bytes.
+    pub(crate) memory_bytes: Option<f64>,
     pub(crate) errors: u64,
+}
+
+// === impl Measured ===
+
+impl Measured {
+    /// Keeps what a run came to. One that fails is noted and does not stop the others.
+    pub(crate) fn note(&mut self, of: Key, round: u32, run: anyhow::Result<(Outcome, Used)>) {
+        match run {
+            Ok((outcome, used)) => self.samples.push(Sample::new(of, round, &outcome, used)),
+            Err(error) => {
+                let error = format!("{error:#}");
+                eprintln!("  {} failed: {error}", of.peer);
+                self.failures.push(Failure { of, round, error });
+            }
+        }
+    }
+
+    /// Sums up, one for each key that has samples, in their order.
+    pub(crate) fn sum_up(&mut self) {
+        let mut keys: Vec<Key> = Vec::new();
+        for sample in &self.samples {
+            if !keys.contains(&sample.of) {
+                keys.push(sample.of);
+            }
+        }
+        let summaries = keys.into_iter().filter_map(|key| Summary::of(key, &self.samples));
+        self.summaries = summaries.collect();
+    }
+
+    /// What went wrong, for people.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let failed = self.summaries.iter().filter(|summary| summary.errors > 0).map(|summary| {
+            let of = summary.of;
+            let answered: f64 = self.samples.iter().filter(|s| s.of == of).map(|s| s.work).sum();
+            format!("{}: {} requests failed, {answered:.0} did not", of.text(), summary.errors)
+        });
+        let not_run = self.failures.iter().map(|failure| {
+            format!("{}, round {}: {}", failure.of.text(), failure.round, failure.error)
+        });
+        failed.chain(not_run).collect()
+    }
+
+    /// How far repeats differ, for people; nothing where there are none.
+    pub(crate) fn spread(&self, rounds: u32) -> Option<String> {
+        let of = |name: &str, values: Vec<f64>| {
+            let worst = values.iter().copied().fold(0.0, f64::max);
+            let middle = median(&values)?;
+            Some(format!("{name} ±{:.0} % (worst ±{:.0} %)", middle * 100.0, worst * 100.0))
+        };
+        let rates = of("rate", self.summaries.iter().map(|s| s.rate_spread).collect());
+        let cpu = of("CPU", self.summaries.iter().filter_map(|s| s.cpu_spread).collect());
+        let spreads: Vec<_> = [rates, cpu].into_iter().flatten().collect();
+        (rounds > 1 && !spreads.is_empty()).then(|| {
+            format!("Repeats differ: {}; smaller differences mean nothing.", spreads.join(", "))
+        })
+    }
+}
+
+// === impl Key ===
+
+impl Key {
+    /// Who, what and where.
+    pub(crate) fn text(&self) -> String {
+        let Self { scenario, placement, peer } = self;
+        match placement {
+            Some(placement) => format!("{peer}, {scenario}, {}", placement.title()),
+            None => format!("{peer}, {scenario}"),
+        }
+    }
 }
 
 // === impl Sample ===
 
 impl Sample {
-    pub(crate) fn new(of: Key, round: u32, outcome: &Outcome, cpu_seconds: Vec<f64>) -> Self {
+    pub(crate) fn new(of: Key, round: u32, outcome: &Outcome, used: Used) -> Self {
         let Outcome { work, seconds, latency, errors } = *outcome;
         let (p50_seconds, p99_seconds) = (latency.map(|l| l.p50), latency.map(|l| l.p99));
-        Self { of, round, work, seconds, cpu_seconds, p50_seconds, p99_seconds, errors }
-    }
-
-    fn cpu(&self) -> Option<f64> {
-        (!self.cpu_seconds.is_empty()).then(|| self.cpu_seconds.iter().sum::<f64>() / self.work)
+        Self { of, round, work, seconds, p50_seconds, p99_seconds, errors, used }
     }
 }
 
 // === impl Summary ===
 
 impl Summary {
-    /// One for each key that has samples, in the order of the report.
-    pub(crate) fn all(scenarios: &[Scenario], peers: &[PeerName], samples: &[Sample]) -> Vec<Self> {
-        let keys = scenarios.iter().flat_map(|scenario| {
-            Placement::ALL.into_iter().flat_map(move |placement| {
-                peers.iter().map(move |peer| Key {
-                    scenario: scenario.id,
-                    placement,
-                    peer: peer.name,
-                })
-            })
-        });
-        keys.filter_map(|key| Self::of(key, samples)).collect()
-    }
-
     fn of(key: Key, samples: &[Sample]) -> Option<Self> {
         let samples: Vec<&Sample> = samples.iter().filter(|sample| sample.of == key).collect();
         let all = |figure: fn(&Sample) -> Option<f64>| -> Vec<f64> {
             samples.iter().filter_map(|sample| figure(sample)).collect()
         };
-        let (rates, cpu) = (all(|sample| Some(sample.work / sample.seconds)), all(Sample::cpu));
+        let rates = all(|sample| Some(sample.work / sample.seconds));
+        let cpu = all(|sample| Some(sample.used.cpu()? / sample.work));
         Some(Self {
             of: key,
             rate: median(&rates)?,
             cpu: median(&cpu),
+            tunnel_cpu: median(&all(|sample| Some(sample.used.tunnel_cpu_seconds? / sample.work))),
             p50_seconds: median(&all(|sample| sample.p50_seconds)),
             p99_seconds: median(&all(|sample| sample.p99_seconds)),
             rate_spread: spread(&rates)?,
             cpu_spread: spread(&cpu),
+            memory_bytes: samples.first().and_then(|sample| sample.used.peak()),
             errors: samples.iter().map(|sample| sample.errors).sum(),
         })
     }
@@ -162,7 +203,6 @@ fn spread(values: &[f64]) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::load::Latency;
-    use crate::scenario::QUICK;
 
     #[test]
     fn the_median_is_in_the_middle() {
@@ -184,26 +224,30 @@ mod tests {
 
     #[test]
     fn samples_are_summed_up_by_what_they_are_of() {
-        let scenario = QUICK[1];
-        let peers = ["bare", "ambit"].map(|name| PeerName { name, program: None, subject: false });
-        let sample = |peer, requests, cpu: &[f64]| {
-            let of = Key { scenario: scenario.id, placement: Placement::SameNode, peer };
+        let mut measured = Measured::default();
+        let mut note = |peer, requests, cpu: &[f64]| {
+            let of = Key { scenario: "requests", placement: Some(Placement::SameNode), peer };
             let latency = Some(Latency { p50: 1e-3, p99: 2e-3 });
             let outcome = Outcome { work: requests, seconds: 2.0, latency, errors: 1 };
-            Sample::new(of, 1, &outcome, cpu.to_vec())
+            let peak_bytes = vec![7; cpu.len()];
+            let used = Used { cpu_seconds: cpu.to_vec(), peak_bytes, ..Used::default() };
+            measured.note(of, 1, Ok((outcome, used)));
         };
-        let samples = [
-            sample("bare", 5000.0, &[]),
-            sample("ambit", 1000.0, &[0.5, 0.5]),
-            sample("ambit", 4000.0, &[1.0, 1.0]),
-            sample("ambit", 2000.0, &[0.25, 0.75]),
-        ];
-        let summaries = Summary::all(&[scenario], &peers, &samples);
-        let [bare, ambit] = &summaries[..] else {
-            panic!("one placement, two peers: {summaries:?}")
+        note("bare", 5000.0, &[]);
+        note("ambit", 1000.0, &[0.5, 0.5]);
+        note("ambit", 4000.0, &[1.0, 1.0]);
+        note("ambit", 2000.0, &[0.25, 0.75]);
+        measured.sum_up();
+        let [bare, ambit] = &measured.summaries[..] else {
+            panic!("one placement, two peers: {measured:?}")
         };
-        assert_eq!((bare.rate, bare.cpu), (2500.0, None));
+        assert_eq!((bare.rate, bare.cpu, bare.memory_bytes), (2500.0, None, None));
         assert_eq!((ambit.rate, ambit.cpu, ambit.errors), (1000.0, Some(5e-4), 3));
         assert_eq!((ambit.p99_seconds, ambit.rate_spread), (Some(2e-3), 0.75));
+        assert_eq!(ambit.memory_bytes, Some(14.0));
+        assert_eq!(
+            measured.complaints()[1],
+            "ambit, requests, same-node: 3 requests failed, 7000 did not"
+        );
     }
 }

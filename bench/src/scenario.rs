@@ -45,20 +45,15 @@ pub(crate) struct Goal {
     pub(crate) p99: Option<f64>,
 }
 
-/// Resident memory of a proxy, ratios Ambit : peer, at most.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct MemoryGoals {
-    pub(crate) idle: f64,
-    /// With so many connections open.
-    pub(crate) connections: (usize, f64),
-}
+/// The most memory that a proxy should hold, bytes.
+pub(crate) const IDLE_MEMORY: f64 = 9e6;
+/// The same with so many connections open.
+pub(crate) const CONNECTIONS_MEMORY: (usize, f64) = (4000, 26e6);
+/// The same with so many workloads known.
+pub(crate) const WORKLOADS_MEMORY: (u32, f64) = (100_000, 40e6);
 
-/// What Ambit aims at beside the peer.
-pub(crate) const MEMORY_GOALS: MemoryGoals =
-    MemoryGoals { idle: 9.0 / 14.0, connections: (4000, 26.0 / 41.0) };
-
-/// What `bench quick` measures.
-pub(crate) const QUICK: &[Scenario] = &[
+/// Every load of the node tunnel.
+pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         id: "throughput",
         title: "throughput, 1 stream",
@@ -124,10 +119,10 @@ mod tests {
 
     #[test]
     fn every_figure_with_a_goal_is_measured_and_named_once() {
-        let mut ids: Vec<_> = QUICK.iter().map(|scenario| scenario.id).collect();
+        let mut ids: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.id).collect();
         ids.dedup();
-        assert_eq!(ids.len(), QUICK.len());
-        for scenario in QUICK {
+        assert_eq!(ids.len(), SCENARIOS.len());
+        for scenario in SCENARIOS {
             for (placement, goal) in scenario.goals {
                 assert_eq!(scenario.goal(*placement), *goal, "{}: listed twice", scenario.id);
                 assert_ne!(*goal, Goal::default(), "{}: says nothing", scenario.id);

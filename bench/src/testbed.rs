@@ -4,7 +4,7 @@
 
 mod agent;
 mod server;
-mod state_file;
+pub(crate) mod state_file;
 mod ztunnel;
 
 use std::fs;
@@ -15,12 +15,12 @@ use ambit_sandbox::{NodeNet, PodNet, Room, Topology, TopologyOptions};
 use anyhow::{Context as _, ensure};
 
 use crate::load::Tools;
-use crate::load::idle::IdleConnections;
+use crate::load::idle::{Connections, Request};
 use crate::peer::{Peer, Ztunnel};
 use crate::scenario::{CONGESTION_CONTROL, Placement};
 use crate::sockets;
 use server::Server;
-pub(crate) use ztunnel::Proxy;
+pub(crate) use ztunnel::{Feed, Proxy};
 
 /// All stages. Dropping it ends every process inside and removes every namespace.
 #[derive(Debug)]
@@ -30,11 +30,23 @@ pub(crate) struct Testbed {
     _topology: Topology,
 }
 
+/// What is out of the ordinary on every stage.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Layout {
+    /// Client pods beside the first one.
+    pub(crate) more_clients: usize,
+    /// Policies that are asked about every connection and match none.
+    pub(crate) policies: u32,
+}
+
 /// What one peer is measured on.
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) peer: Peer,
     pub(crate) client: Arc<PodNet>,
+    pub(crate) more_clients: Vec<Arc<PodNet>>,
+    /// The nodes, the client's first.
+    pub(crate) nodes: Vec<Arc<NodeNet>>,
     near: Server,
     far: Server,
     /// The proxy of the client's node, then that of the other; none for the bare network.
@@ -54,7 +66,11 @@ impl Testbed {
     ///
     /// # Errors
     /// Privileges or programs are missing, or a program does not become ready; each message says what to do.
-    pub(crate) async fn build(peers: &[Peer], tools: &Tools) -> anyhow::Result<Self> {
+    pub(crate) async fn build(
+        peers: &[Peer],
+        layout: Layout,
+        tools: &Tools,
+    ) -> anyhow::Result<Self> {
         check_kernel()?;
         let congestion_control = Some(CONGESTION_CONTROL.to_owned());
         let options = TopologyOptions { congestion_control, ..TopologyOptions::default() };
@@ -62,32 +78,58 @@ impl Testbed {
         be_a_switch(topology.fabric())?;
         let mut stages = Vec::new();
         for peer in peers {
-            let stage = Stage::build(peer, &mut topology, tools).await;
+            let stage = Stage::build((peer, layout), &mut topology, tools).await;
             stages.push(stage.with_context(|| format!("setting up {:?}", peer.name))?);
         }
         Ok(Self { stages, _topology: topology })
+    }
+
+    /// # Errors
+    /// Traffic of a stage does not take the way that is to be measured.
+    pub(crate) async fn check_paths(&self) -> anyhow::Result<()> {
+        for stage in &self.stages {
+            for placement in Placement::ALL {
+                stage.check_path(placement).await?;
+            }
+        }
+        Ok(())
     }
 }
 
 // === impl Stage ===
 
 impl Stage {
-    async fn build(peer: &Peer, topology: &mut Topology, tools: &Tools) -> anyhow::Result<Self> {
+    async fn build(
+        (peer, layout): (&Peer, Layout),
+        topology: &mut Topology,
+        tools: &Tools,
+    ) -> anyhow::Result<Self> {
         let dir = topology.instance().dir().join(peer.name);
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let name = |part: &str| format!("{}-{part}", peer.name);
         let (mut first, mut second) =
             (Node::add(topology, &name("1"))?, Node::add(topology, &name("2"))?);
         let client = first.add_pod(topology, &name("client"))?;
+        let mut more_clients = Vec::new();
+        for number in 0..layout.more_clients {
+            more_clients.push(first.add_pod(topology, &name(&format!("client-{number}")))?);
+        }
         let near = first.add_pod(topology, &name("near"))?;
         let far = second.add_pod(topology, &name("far"))?;
         let near = Server::start(near, tools, &dir).await?;
         let far = Server::start(far, tools, &dir).await?;
+        let nodes = vec![first.net.clone(), second.net.clone()];
         let proxies = match &peer.ztunnel {
-            Some(ztunnel) => proxies(ztunnel, &[first, second], &dir).await?,
+            Some(ztunnel) => proxies(ztunnel, &[first, second], layout.policies, &dir).await?,
             None => Vec::new(),
         };
-        Ok(Self { peer: peer.clone(), client, near, far, proxies })
+        let peer = peer.clone();
+        Ok(Self { peer, client, more_clients, nodes, near, far, proxies })
+    }
+
+    /// The processes of the proxies, that of the client's node first.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.proxies.iter().map(|proxy| proxy.program.pid()).collect()
     }
 
     /// The server that is placed there.
@@ -111,11 +153,12 @@ impl Stage {
     ///
     /// # Errors
     /// It does not, and measuring would tell nothing.
-    pub(crate) async fn check_path(&self, placement: Placement) -> anyhow::Result<()> {
+    async fn check_path(&self, placement: Placement) -> anyhow::Result<()> {
         let server = self.server(placement);
-        let connections = IdleConnections::open(self.client.room(), server.ip(), 1);
+        let client = self.client.room();
+        let connections = Connections::open(client, server.ip(), 1, Request::Small);
         let _open = connections.await.with_context(|| self.last_words())?;
-        let captured = sockets::established(self.client.room(), ambit_redirect::OUTBOUND_PORT)? > 0;
+        let captured = sockets::established(client, ambit_redirect::OUTBOUND_PORT)? > 0;
         let tunnelled = sockets::established(server.room(), ambit_redirect::HBONE_PORT)? > 0;
         let (name, place) = (self.peer.name, placement.title());
         if self.peer.ztunnel.is_none() {
@@ -154,14 +197,20 @@ impl Node {
 }
 
 /// Starts a proxy on each node, for its pods, all knowing of all pods.
-async fn proxies(ztunnel: &Ztunnel, nodes: &[Node], dir: &Path) -> anyhow::Result<Vec<Proxy>> {
+async fn proxies(
+    ztunnel: &Ztunnel,
+    nodes: &[Node],
+    policies: u32,
+    dir: &Path,
+) -> anyhow::Result<Vec<Proxy>> {
     let state = dir.join("state.yaml");
     let pods = nodes.iter().flat_map(|node| &node.pods);
-    let content = state_file::render(pods.map(|pod| (pod.name(), pod.node(), pod.ips())));
+    let content = state_file::render(pods.map(|pod| (pod.name(), pod.node(), pod.ips())), policies);
     fs::write(&state, content).with_context(|| format!("cannot write {}", state.display()))?;
     let mut proxies = Vec::new();
     for node in nodes {
-        proxies.push(ztunnel::start(ztunnel, &node.net, &node.pods, dir).await?);
+        let place = (&*node.net, &node.pods[..]);
+        proxies.push(Proxy::start(ztunnel, place, Feed::File(&state), dir).await?);
     }
     Ok(proxies)
 }

@@ -1,10 +1,71 @@
 //! What processes use: CPU time and memory, from `/proc`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::unistd::{SysconfVar, sysconf};
+use serde::Serialize;
+
+/// What processes have used meanwhile, each of them by itself.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Used {
+    pub(crate) cpu_seconds: Vec<f64>,
+    /// The most that was resident.
+    pub(crate) peak_bytes: Vec<u64>,
+    /// CPU time of the node's tunnel, where something else is measured and that is in the path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tunnel_cpu_seconds: Option<f64>,
+}
+
+/// Looks at processes from now on.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    pids: Vec<u32>,
+    before: Vec<f64>,
+}
+
+// === impl Meter ===
+
+impl Meter {
+    /// # Errors
+    /// One of the processes has ended.
+    pub(crate) fn start(pids: Vec<u32>) -> anyhow::Result<Self> {
+        pids.iter().try_for_each(|pid| forget_peak(*pid))?;
+        let before = cpu_seconds(&pids)?;
+        Ok(Self { pids, before })
+    }
+
+    /// What they have used since.
+    ///
+    /// # Errors
+    /// One of the processes has ended.
+    pub(crate) fn stop(self) -> anyhow::Result<Used> {
+        let after = cpu_seconds(&self.pids)?;
+        let cpu_seconds = after.iter().zip(self.before).map(|(after, before)| after - before);
+        let peak_bytes = self.pids.iter().map(|pid| peak(*pid)).collect::<anyhow::Result<_>>()?;
+        Ok(Used { cpu_seconds: cpu_seconds.collect(), peak_bytes, tunnel_cpu_seconds: None })
+    }
+}
+
+// === impl Used ===
+
+impl Used {
+    /// CPU time of all of them, seconds; none where there are none.
+    pub(crate) fn cpu(&self) -> Option<f64> {
+        (!self.cpu_seconds.is_empty()).then(|| self.cpu_seconds.iter().sum())
+    }
+
+    /// The most memory of all of them added up, bytes; none where there are none.
+    pub(crate) fn peak(&self) -> Option<f64> {
+        (!self.peak_bytes.is_empty()).then(|| self.peak_bytes.iter().sum::<u64>() as f64)
+    }
+}
+
+fn cpu_seconds(pids: &[u32]) -> anyhow::Result<Vec<f64>> {
+    pids.iter().map(|pid| Ok(cpu_time(*pid)?.as_secs_f64())).collect()
+}
 
 /// User and system time of all threads of a process since its start, those that have ended included. The kernel
 /// bills network work that it does on a process's behalf to whoever happens to run, mostly to the sender.
@@ -12,8 +73,30 @@ use nix::unistd::{SysconfVar, sysconf};
 /// # Errors
 /// There is no such process any more.
 pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
-    let path = format!("/proc/{pid}/stat");
-    let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    cpu_time_in(&format!("/proc/{pid}/stat"))
+}
+
+/// CPU time of those threads of a process whose names begin like that, by their names.
+///
+/// # Errors
+/// There is no such process any more.
+pub(crate) fn thread_times(pid: u32, prefix: &str) -> anyhow::Result<BTreeMap<String, f64>> {
+    let path = format!("/proc/{pid}/task");
+    let mut times = BTreeMap::new();
+    for thread in fs::read_dir(&path).with_context(|| format!("cannot read {path}"))? {
+        let thread = thread?.path();
+        // Threads that end meanwhile are none of ours.
+        let Ok(name) = fs::read_to_string(thread.join("comm")) else { continue };
+        if name.starts_with(prefix) {
+            let time = cpu_time_in(&thread.join("stat").to_string_lossy())?;
+            times.insert(name.trim().to_owned(), time.as_secs_f64());
+        }
+    }
+    Ok(times)
+}
+
+fn cpu_time_in(path: &str) -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
     let ticks = ticks(&stat).with_context(|| format!("cannot make sense of {path}: {stat:?}"))?;
     let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
     let per_second = u32::try_from(per_second).unwrap_or(100).max(1);
@@ -25,9 +108,7 @@ pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
 /// # Errors
 /// There is no such process any more.
 pub(crate) fn resident(pid: u32) -> anyhow::Result<u64> {
-    let path = format!("/proc/{pid}/status");
-    let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    bytes(&status, "VmRSS:").with_context(|| format!("cannot make sense of {path}"))
+    status(pid, "VmRSS:")
 }
 
 /// The most resident memory that a process has had since [`forget_peak`], bytes.
@@ -35,9 +116,7 @@ pub(crate) fn resident(pid: u32) -> anyhow::Result<u64> {
 /// # Errors
 /// There is no such process any more.
 pub(crate) fn peak(pid: u32) -> anyhow::Result<u64> {
-    let path = format!("/proc/{pid}/status");
-    let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    bytes(&status, "VmHWM:").with_context(|| format!("cannot make sense of {path}"))
+    status(pid, "VmHWM:")
 }
 
 /// Makes [`peak`] count from now on.
@@ -55,6 +134,12 @@ fn ticks(stat: &str) -> Option<u64> {
     let mut fields = fields.split_whitespace().skip(11);
     let mut next = || fields.next()?.parse::<u64>().ok();
     Some(next()? + next()?)
+}
+
+fn status(pid: u32, field: &str) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    bytes(&status, field).with_context(|| format!("cannot make sense of {path}"))
 }
 
 fn bytes(status: &str, field: &str) -> Option<u64> {
@@ -95,5 +180,18 @@ mod tests {
         assert!(cpu_time(u32::MAX).is_err());
         forget_peak(pid).unwrap();
         assert!(peak(pid).unwrap() >= resident(pid).unwrap() / 2);
+    }
+
+    #[test]
+    fn threads_are_found_by_their_names() {
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::Builder::new().name("worker-77".to_owned());
+        let thread = thread.spawn(move || wait.recv().unwrap_err()).unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        while !thread_times(std::process::id(), "worker-7").unwrap().contains_key("worker-77") {
+            assert!(std::time::Instant::now() < deadline, "it has no name");
+        }
+        drop(done);
+        thread.join().unwrap();
     }
 }

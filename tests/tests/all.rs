@@ -5,6 +5,7 @@ mod examples;
 mod fuzz;
 mod hostile;
 mod house;
+mod memory;
 mod policy;
 mod programs;
 mod resilience;

@@ -28,7 +28,7 @@ use crate::record::{Flow, Party};
 use crate::run::{end, relay_tunnel, run};
 
 /// One peer's TLS connection.
-struct Peer {
+pub(crate) struct Peer {
     local: Arc<Local>,
     /// The peer's TCP address.
     address: SocketAddr,
@@ -116,7 +116,7 @@ pub(crate) fn dispatch(
 }
 
 /// Serves one TLS connection to its end.
-async fn serve(local: Arc<Local>, tcp: TcpStream, address: SocketAddr) {
+pub(crate) async fn serve(local: Arc<Local>, tcp: TcpStream, address: SocketAddr) {
     let dialled = tcp.local_addr().map_or(address, canonical);
     let pod = local.pod.clone();
     let accepted = tokio::select! {
@@ -209,7 +209,7 @@ impl Peer {
     }
 
     /// Serves one CONNECT: answer, then bytes.
-    async fn handle(self: Arc<Self>, connect: Connect) {
+    pub(crate) async fn handle(self: Arc<Self>, connect: Connect) {
         let Self { local, address, .. } = &*self;
         let context = &local.context;
         match self.target(&connect).await {

@@ -32,6 +32,8 @@ mod pod;
 mod pods;
 mod record;
 mod run;
+#[cfg(test)]
+mod sizes;
 mod wiring;
 
 pub use app::run;

@@ -4,7 +4,8 @@ use comfy_table::Table;
 
 use super::figures::{Bar, Definition, FIGURES, Unit};
 use super::results::Results;
-use crate::report::{STYLE, aligned, digits};
+use crate::figure::digits;
+use crate::report::{STYLE, aligned};
 
 /// The whole report.
 pub(crate) fn render(results: &Results) -> String {

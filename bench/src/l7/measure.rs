@@ -7,11 +7,11 @@ use anyhow::Context as _;
 
 use super::Tools;
 use super::peer::{GRPC_PORT, GRPC_PREFIX, HTTP_PORT, Peer};
-use super::results::{Failure, Key, Sample};
 use super::scenario::{Load, Scenario, Way};
 use super::testbed::{Target, Testbed};
 use crate::load::{self, Outcome, h2load};
-use crate::usage;
+use crate::results::{Key, Measured};
+use crate::usage::{Meter, Used};
 
 /// What to do, and how often.
 #[derive(Clone, Debug)]
@@ -22,61 +22,29 @@ pub(crate) struct Plan {
     pub(crate) seconds: u32,
 }
 
-/// Carries out the plan. A run that fails is noted and does not stop the others.
+/// Carries out the plan.
 pub(crate) async fn measure(
     testbed: &Testbed,
     peers: &[Peer],
     plan: &Plan,
     tools: &Tools,
-) -> (Vec<Sample>, Vec<Failure>) {
-    let (mut samples, mut failures) = (Vec::new(), Vec::new());
+) -> Measured {
+    let mut measured = Measured::default();
     for round in 1..=plan.rounds {
         for scenario in &plan.scenarios {
             for peer in peers {
-                let of = Key { scenario: scenario.id, peer: peer.name };
-                match run(testbed, (peer, scenario), plan.seconds, tools).await {
-                    Ok(Some(figures)) => samples.push(figures.of(of, round)),
-                    Ok(None) => {}
-                    Err(error) => {
-                        let error = format!("{error:#}");
-                        eprintln!("  {} failed: {error}", peer.name);
-                        failures.push(Failure { of, round, error });
-                    }
+                let of = Key { scenario: scenario.id, placement: None, peer: peer.name };
+                if let Some(ran) =
+                    run(testbed, (peer, scenario), plan.seconds, tools).await.transpose()
+                {
+                    measured.note(of, round, ran);
                 }
             }
             eprintln!("round {round}/{}: {}", plan.rounds, scenario.title);
         }
     }
-    (samples, failures)
-}
-
-/// What a run came to.
-struct Figures {
-    outcome: Outcome,
-    /// CPU time of the proxy, seconds; none where there is none.
-    cpu: Option<f64>,
-    /// The same of the node's tunnel, where it is in the path.
-    tunnel_cpu: Option<f64>,
-    /// The most resident memory of the proxy during the run, bytes.
-    memory: Option<u64>,
-}
-
-impl Figures {
-    fn of(self, of: Key, round: u32) -> Sample {
-        let Self { outcome, cpu, tunnel_cpu, memory } = self;
-        Sample {
-            of,
-            round,
-            requests: outcome.work,
-            seconds: outcome.seconds,
-            p50_seconds: outcome.latency.map(|latency| latency.p50),
-            p99_seconds: outcome.latency.map(|latency| latency.p99),
-            errors: outcome.errors,
-            cpu_seconds: cpu,
-            tunnel_cpu_seconds: tunnel_cpu,
-            memory_bytes: memory,
-        }
-    }
+    measured.sum_up();
+    measured
 }
 
 /// Runs one load once; `None` where the peer does not do that.
@@ -85,25 +53,16 @@ async fn run(
     (peer, scenario): (&Peer, &Scenario),
     seconds: u32,
     tools: &Tools,
-) -> anyhow::Result<Option<Figures>> {
+) -> anyhow::Result<Option<(Outcome, Used)>> {
     let Some(target) = testbed.target(peer, scenario)? else { return Ok(None) };
     let tunnel = match scenario.way {
         Way::Gateway { .. } => Vec::new(),
         Way::Waypoint => testbed.tunnel()?,
     };
-    target.proxy.iter().try_for_each(|pid| usage::forget_peak(*pid))?;
-    let before = (cpu(&target.proxy)?, cpu(&tunnel)?);
+    let (proxy, tunnel) = (Meter::start(target.proxy.clone())?, Meter::start(tunnel)?);
     let outcome = load(&target, scenario.load, seconds, tools).await?;
-    let after = (cpu(&target.proxy)?, cpu(&tunnel)?);
-    let peaks = target.proxy.iter().map(|pid| usage::peak(*pid));
-    let memory = peaks.sum::<anyhow::Result<u64>>()?;
-    let some = |pids: &[u32], seconds: f64| (!pids.is_empty()).then_some(seconds);
-    Ok(Some(Figures {
-        outcome,
-        cpu: some(&target.proxy, after.0 - before.0),
-        tunnel_cpu: some(&tunnel, after.1 - before.1),
-        memory: (!target.proxy.is_empty()).then_some(memory),
-    }))
+    let tunnel_cpu_seconds = tunnel.stop()?.cpu();
+    Ok(Some((outcome, Used { tunnel_cpu_seconds, ..proxy.stop()? })))
 }
 
 async fn load(target: &Target, load: Load, seconds: u32, tools: &Tools) -> anyhow::Result<Outcome> {
@@ -144,9 +103,4 @@ async fn load(target: &Target, load: Load, seconds: u32, tools: &Tools) -> anyho
 
 fn path_text(path: &Path) -> anyhow::Result<&str> {
     path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
-}
-
-/// CPU time of processes so far, seconds.
-fn cpu(pids: &[u32]) -> anyhow::Result<f64> {
-    pids.iter().map(|pid| Ok(usage::cpu_time(*pid)?.as_secs_f64())).sum()
 }

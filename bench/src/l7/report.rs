@@ -2,10 +2,12 @@
 
 use comfy_table::Table;
 
-use super::results::{Results, Summary, Updates};
 use super::scenario::Scenario;
-use crate::report::{STYLE, aligned, at_least, at_most, digits, latency, megabytes};
-use crate::results::percentile;
+use super::{Results, Updates};
+use crate::figure::{Bar, Limit, Unit};
+use crate::report::{STYLE, aligned};
+use crate::results::{Summary, percentile};
+use crate::scenario::Goal;
 
 /// Until a changed route is in force, seconds, from when the controller sees it.
 const UPDATE_GOAL: f64 = 0.05;
@@ -16,23 +18,11 @@ pub(crate) fn render(results: &Results, scenarios: &[Scenario]) -> String {
 }
 
 fn header(results: &Results) -> String {
-    let (machine, load) = results.machine.described();
-    let mut text = format!(
-        "{}\n{machine}, {} in all namespaces, {load}\n\
-         medians of {} × {} s, peers taking turns; 2 threads each; {:.0} s in all\n",
-        results.command,
-        results.congestion_control,
-        results.rounds,
-        results.seconds,
-        results.took_seconds,
-    );
+    let mut text = results.about.header();
     for (name, version) in &results.peers {
         text.push_str(&format!("{name}: {version}\n"));
     }
-    if results.machine.busy() {
-        text.push_str("The machine is busy, or was a minute ago: look at the ratios only.\n");
-    }
-    text
+    text + "Every proxy has two threads.\n"
 }
 
 fn table(results: &Results, scenarios: &[Scenario]) -> String {
@@ -41,7 +31,7 @@ fn table(results: &Results, scenarios: &[Scenario]) -> String {
     for scenario in scenarios {
         let of = |peer: &str| {
             let matches = |s: &&Summary| (s.of.scenario, s.of.peer) == (scenario.id, peer);
-            results.summaries.iter().find(matches)
+            results.measured.summaries.iter().find(matches)
         };
         let mut rows: Vec<_> = results
             .peers
@@ -63,44 +53,47 @@ fn table(results: &Results, scenarios: &[Scenario]) -> String {
 
 /// A line of a peer, and one of the node's tunnel where that is in the path.
 fn figures(scenario: &Scenario, summary: &Summary) -> Vec<[String; 6]> {
-    let cpu = |seconds: f64| format!("{} µs", digits(seconds * 1e6));
+    let seconds = |seconds: Option<f64>| seconds.map(|s| Unit::Seconds.text(s)).unwrap_or_default();
     let limit = scenario.memory.filter(|_| summary.of.peer == "ambit");
     let own = [
         summary.of.peer.to_owned(),
-        format!("{} k/s", digits(summary.rate / 1e3)),
-        summary.p50_seconds.map(latency).unwrap_or_default(),
-        summary.p99_seconds.map(latency).unwrap_or_default(),
-        summary.cpu.map(cpu).unwrap_or_default(),
-        summary.memory_bytes.map(|bytes| memory(bytes, limit)).unwrap_or_default(),
+        Unit::PerSecond.text(summary.rate),
+        seconds(summary.p50_seconds),
+        seconds(summary.p99_seconds),
+        seconds(summary.cpu),
+        judged(summary.memory_bytes, Unit::Bytes, limit.map(Limit::AtMost)),
     ];
     let mut rows = vec![own];
-    if let Some(seconds) = summary.tunnel_cpu {
+    if summary.tunnel_cpu.is_some() {
         let mut tunnel = <[String; 6]>::default();
         tunnel[0] = "its node's tunnel".to_owned();
-        tunnel[4] = cpu(seconds);
+        tunnel[4] = seconds(summary.tunnel_cpu);
         rows.push(tunnel);
     }
     rows
 }
 
-/// Bytes, and the most that there should be.
-fn memory(bytes: f64, limit: Option<f64>) -> String {
-    let Some(limit) = limit else { return megabytes(bytes) };
-    let mark = if bytes <= limit { "" } else { " !" };
-    format!("{} [≤ {}]{mark}", megabytes(bytes), megabytes(limit))
-}
-
 fn ratios(scenario: &Scenario, ours: &Summary, theirs: &Summary) -> [String; 6] {
-    let goal = scenario.goal;
-    let ratio = |of: fn(&Summary) -> Option<f64>| Some(of(ours)? / of(theirs)?);
+    let Goal { rate, cpu, p99 } = scenario.goal;
+    let ratio = |of: fn(&Summary) -> Option<f64>, limit| {
+        judged(of(ours).zip(of(theirs)).map(|(ours, theirs)| ours / theirs), Unit::Times, limit)
+    };
     [
         "ambit : envoy".to_owned(),
-        at_least(ratio(|s| Some(s.rate)), goal.rate),
+        ratio(|s| Some(s.rate), rate.map(Limit::AtLeast)),
         String::new(),
-        at_most(ratio(|s| s.p99_seconds), goal.p99),
-        at_most(ratio(|s| s.cpu), goal.cpu),
-        at_most(ratio(|s| s.memory_bytes), scenario.memory_ratio),
+        ratio(|s| s.p99_seconds, p99.map(Limit::AtMost)),
+        ratio(|s| s.cpu, cpu.map(Limit::AtMost)),
+        ratio(|s| s.memory_bytes, scenario.memory_ratio.map(Limit::AtMost)),
     ]
+}
+
+/// A value, and the limit that it should keep to.
+fn judged(value: Option<f64>, unit: Unit, limit: Option<Limit>) -> String {
+    let Some(value) = value else { return String::new() };
+    let Some(limit) = limit else { return unit.text(value) };
+    let mark = if limit.reached(value) { "" } else { " !" };
+    format!("{} [{}]{mark}", unit.text(value), Bar::Value(limit).text(unit))
 }
 
 fn footer(results: &Results) -> String {
@@ -114,26 +107,17 @@ fn footer(results: &Results) -> String {
         if let (Some(middle), Some(worst)) = (percentile(&sorted, 0.5), sorted.last()) {
             text.push_str(&format!(
                 "A changed route, beside {routes}, is in force after {}, {} at worst [≤ {}].\n",
-                latency(middle),
-                latency(*worst),
-                latency(UPDATE_GOAL),
+                Unit::Seconds.text(middle),
+                Unit::Seconds.text(*worst),
+                Unit::Seconds.text(UPDATE_GOAL),
             ));
         }
     }
     if !results.peers.iter().any(|(name, _)| *name == "envoy") {
         text.push_str("Name an Envoy with PEER_ENVOY=… to see Ambit beside it.\n");
     }
-    for summary in results.summaries.iter().filter(|summary| summary.errors > 0) {
-        text.push_str(&format!(
-            "{}, {}: {} requests failed\n",
-            summary.of.peer, summary.of.scenario, summary.errors
-        ));
-    }
-    for failure in &results.failures {
-        text.push_str(&format!(
-            "{}, {}, round {}: {}\n",
-            failure.of.peer, failure.of.scenario, failure.round, failure.error
-        ));
+    for complaint in results.measured.complaints() {
+        text.push_str(&format!("{complaint}\n"));
     }
     text
 }

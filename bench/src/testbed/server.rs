@@ -1,6 +1,6 @@
 //! The servers of a pod: nginx with one worker, and iperf3.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ use crate::program::Program;
 const LIMIT: Duration = Duration::from_secs(20);
 /// How often it is tried.
 const INTERVAL: Duration = Duration::from_millis(20);
+/// The length of an answer that nobody reads to its end, bytes. The file takes no room, as it is one hole.
+const ENDLESS: u64 = 1 << 40;
 
 /// A pod with servers in it.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ impl Server {
     pub(super) async fn start(pod: Arc<PodNet>, tools: &Tools, dir: &Path) -> anyhow::Result<Self> {
         let dir = dir.join(pod.name());
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let endless = File::create(dir.join("endless")).and_then(|file| file.set_len(ENDLESS));
+        endless.with_context(|| format!("cannot write to {}", dir.display()))?;
         let file = dir.join("nginx.conf");
         fs::write(&file, nginx_conf(&dir))
             .with_context(|| format!("cannot write {}", file.display()))?;
@@ -102,6 +106,7 @@ fn nginx_conf(dir: &Path) -> String {
            server {{\n\
              listen {HTTP_PORT};\n\
              location / {{ return 200 \"ok\\n\"; }}\n\
+             location = /endless {{ alias {dir}/endless; }}\n\
            }}\n\
          }}\n"
     )

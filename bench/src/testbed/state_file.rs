@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ambit_model::{Action, Authorization, Match, Scope, StringMatch};
 use serde::Serialize;
 
 /// The namespace of all pods.
-pub(super) const NAMESPACE: &str = "bench";
+pub(crate) const NAMESPACE: &str = "bench";
 /// The service account of all pods.
 pub(super) const SERVICE_ACCOUNT: &str = "bench";
 
@@ -14,6 +15,7 @@ pub(super) const SERVICE_ACCOUNT: &str = "bench";
 #[serde(rename_all = "camelCase")]
 struct State<'a> {
     workloads: Vec<Workload<'a>>,
+    policies: Vec<Authorization>,
 }
 
 #[derive(Serialize)]
@@ -39,8 +41,11 @@ pub(super) fn uid(pod: &str) -> String {
     format!("Kubernetes//Pod/{NAMESPACE}/{pod}")
 }
 
-/// The file for pods given by name, node and addresses. JSON, which every reader of YAML takes.
-pub(super) fn render<'a>(pods: impl Iterator<Item = (&'a str, &'a str, &'a [IpAddr])>) -> String {
+/// The file for pods given by name, node and addresses, and so many policies. JSON, which every reader of YAML takes.
+pub(super) fn render<'a>(
+    pods: impl Iterator<Item = (&'a str, &'a str, &'a [IpAddr])>,
+    policies: u32,
+) -> String {
     let workloads = pods.map(|(name, node, workload_ips)| Workload {
         uid: uid(name),
         name,
@@ -55,7 +60,23 @@ pub(super) fn render<'a>(pods: impl Iterator<Item = (&'a str, &'a str, &'a [IpAd
         workload_name: name,
         services: BTreeMap::new(),
     });
-    serde_json::json!(State { workloads: workloads.collect() }).to_string()
+    let policies = (0..policies).map(policy).collect();
+    serde_json::json!(State { workloads: workloads.collect(), policies }).to_string()
+}
+
+/// A policy of the namespace of all pods that denies somebody who is not there.
+pub(crate) fn policy(number: u32) -> Authorization {
+    let principal = format!("cluster.local/ns/bench/sa/stranger-{number}");
+    let clause =
+        vec![Match { principals: vec![StringMatch::Exact(principal.into())], ..Match::default() }];
+    Authorization {
+        name: format!("deny-{number}").into(),
+        namespace: NAMESPACE.into(),
+        scope: Scope::Namespace,
+        action: Action::Deny,
+        rules: vec![vec![clause]],
+        dry_run: false,
+    }
 }
 
 #[cfg(test)]
@@ -65,12 +86,14 @@ mod tests {
     #[test]
     fn pods_are_written_with_what_a_proxy_needs() {
         let ips = ["10.244.1.2".parse().unwrap(), "fd00::2".parse().unwrap()];
-        let text = render([("p", "n", &ips[..])].into_iter());
+        let text = render([("p", "n", &ips[..])].into_iter(), 2);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let pod = &value["workloads"][0];
         assert_eq!(pod["workloadIps"], serde_json::json!(["10.244.1.2", "fd00::2"]));
         assert_eq!(pod["uid"], "Kubernetes//Pod/bench/p");
         assert_eq!((&pod["node"], &pod["protocol"]), (&"n".into(), &"HBONE".into()));
         assert_eq!(pod["serviceAccount"], "bench");
+        assert_eq!(value["policies"][1]["name"], "deny-1");
+        assert_eq!(value["policies"][1]["scope"], "Namespace");
     }
 }

@@ -1,4 +1,6 @@
-//! The program itself, on the bare network: it measures, and leaves nothing behind however it ends.
+//! The program itself: it measures, and leaves nothing behind however it ends.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests are no test functions to clippy.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -38,6 +40,121 @@ fn able() -> bool {
     assert!(std::env::var_os("CI").is_none(), "{reason}");
     eprintln!("skipped: {reason}");
     false
+}
+
+/// Whether there is a tunnel beside the benchmark, too.
+fn able_with_a_tunnel() -> bool {
+    let built = Path::new(env!("CARGO_BIN_EXE_bench")).with_file_name("ztunnel").exists();
+    if able() && built {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "no ztunnel: cargo build -p ambit-ztunnel");
+    eprintln!("skipped: no ztunnel: cargo build -p ambit-ztunnel");
+    false
+}
+
+/// Runs the program with short loads; returns what it prints and what it writes.
+fn measured(arguments: &[&str]) -> (String, serde_json::Value) {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("results.json");
+    let plots = dir.path().join("plots");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+    command.args(arguments).args(["--rounds", "1", "--seconds", "1"]).env_remove("PEER_ZTUNNEL");
+    let output = command.arg("--json").arg(&json).arg("--plots").arg(&plots).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}{report}");
+    for picture in fs::read_dir(plots).unwrap() {
+        let picture = fs::read_to_string(picture.unwrap().path()).unwrap();
+        assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"), "{picture}");
+    }
+    (report, serde_json::from_slice(&fs::read(json).unwrap()).unwrap())
+}
+
+/// The figures of Ambit by their titles.
+fn figures(results: &serde_json::Value) -> Vec<(String, f64)> {
+    let figures = results["figures"].as_array().unwrap().iter().filter_map(|figure| {
+        let values = figure["values"].as_array().unwrap();
+        let ours = values.iter().find(|value| value["peer"] == "ambit")?;
+        Some((figure["title"].as_str().unwrap().to_owned(), ours["value"].as_f64().unwrap()))
+    });
+    figures.collect()
+}
+
+#[test]
+fn a_tunnel_is_measured_with_its_memory() {
+    if !able_with_a_tunnel() {
+        return;
+    }
+    let (report, results) = measured(&[
+        "tunnel",
+        "--scenarios",
+        "new-connections",
+        "--idle-connections",
+        "50",
+        "--workloads",
+        "200",
+    ]);
+    let figures = figures(&results);
+    for title in [
+        "new connections, 8 at a time, same-node: CPU",
+        "memory, idle",
+        "memory, 50 open connections",
+        "memory after all load",
+        "most memory under any load",
+        "200 workloads: memory",
+        "200 workloads: start",
+    ] {
+        let figure = figures.iter().find(|(known, _)| known == title);
+        assert!(figure.is_some_and(|(_, value)| *value > 0.0), "{title} in {figures:?}");
+        assert!(report.contains(title), "{report}");
+    }
+}
+
+#[test]
+fn latency_stalled_streams_workers_and_a_slow_link_are_measured() {
+    if !able_with_a_tunnel() {
+        return;
+    }
+    let (_, results) = measured(&["full", "--scenarios", "latency,stalled,workers,link"]);
+    let figures = figures(&results);
+    for title in [
+        "1000 requests a second offered, cross-node: p99",
+        "p99 beside 8 stalled : alone",
+        "8 workers: handshakes of an idle pair",
+        "8 workers: busiest : mean, server's node",
+        "1 Gb/s link, small requests beside a transfer : alone",
+    ] {
+        let figure = figures.iter().find(|(known, _)| known == title);
+        assert!(figure.is_some_and(|(_, value)| *value > 0.0), "{title} in {figures:?}");
+    }
+    let transfer = figures.iter().find(|(title, _)| title == "the transfer beside them").unwrap();
+    assert!(transfer.1 * 8.0 < 1.05e9, "the link is not slow: {transfer:?}");
+    assert_eq!(results["latencies"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn connections_policies_and_workloads_are_measured_in_part() {
+    if !able_with_a_tunnel() {
+        return;
+    }
+    let scenarios = "held,telemetry,policies,state,start,readers";
+    let (_, results) = measured(&["full", "--part", "0.01", "--scenarios", scenarios]);
+    let figures = figures(&results);
+    for title in [
+        "150 connections of 4 pods: memory of each",
+        "1000 connections in sequence: after : before",
+        "new connection, access log off: CPU",
+        "new connection, 10 policies: CPU",
+        "metrics of a connection (in process)",
+        "10 policies: a decision (in process)",
+        "1000 workloads: change of one (in process)",
+        "1000 workloads: memory",
+        "memory for each of them",
+    ] {
+        let figure = figures.iter().find(|(known, _)| known == title);
+        assert!(figure.is_some_and(|(_, value)| *value > 0.0), "{title} in {figures:?}");
+    }
 }
 
 fn bench() -> Command {
