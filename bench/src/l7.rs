@@ -14,7 +14,7 @@ mod testbed;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::ensure;
 use serde::Serialize;
@@ -26,7 +26,7 @@ use crate::tools::{self, H2LOAD, HAPROXY, NGINX, WRK, is_program};
 use measure::{Plan, measure};
 use peer::{Kind, Peer};
 use scenario::SCENARIOS;
-use testbed::Testbed;
+use testbed::{Testbed, Update};
 
 /// Changes of a route that are timed.
 const UPDATES: u32 = 20;
@@ -53,12 +53,12 @@ struct Results {
     measured: Measured,
 }
 
-/// How long changes of a route take to be in force, seconds.
+/// How long changes of a route take to be in force.
 #[derive(Clone, Debug, Serialize)]
 struct Updates {
     /// How many routes the gateway has.
     routes: u32,
-    seconds: Vec<f64>,
+    took: Vec<Update>,
 }
 
 /// Where the programs of others are that every run needs.
@@ -109,8 +109,7 @@ async fn updates(testbed: &Testbed, peers: &[Peer], plan: &Plan) -> anyhow::Resu
     if peers.iter().any(|peer| matches!(peer.kind, Kind::Ambit)) {
         for routes in testbed::routes(&plan.scenarios) {
             let took = testbed.updates(routes, UPDATES).await?;
-            let seconds = took.iter().map(Duration::as_secs_f64).collect();
-            updates.push(Updates { routes, seconds });
+            updates.push(Updates { routes, took });
         }
     }
     Ok(updates)

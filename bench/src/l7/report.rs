@@ -3,7 +3,7 @@
 use comfy_table::Table;
 
 use super::scenario::Scenario;
-use super::{Results, Updates};
+use super::{Results, Update, Updates};
 use crate::figure::{Bar, Limit, Unit};
 use crate::report::{STYLE, aligned};
 use crate::results::{Summary, percentile};
@@ -101,14 +101,16 @@ fn footer(results: &Results) -> String {
         "\nCPU is the proxy's for each request. In brackets what Ambit aims at beside Envoy; ! marks what it misses.\n\
          Memory of nginx counts what its processes share more than once.\n",
     );
-    for Updates { routes, seconds } in &results.updates {
-        let mut sorted = seconds.clone();
-        sorted.sort_by(f64::total_cmp);
-        if let (Some(middle), Some(worst)) = (percentile(&sorted, 0.5), sorted.last()) {
+    for Updates { routes, took } in &results.updates {
+        let spread = |of: fn(&Update) -> f64| {
+            let mut sorted: Vec<f64> = took.iter().map(of).collect();
+            sorted.sort_by(f64::total_cmp);
+            let middle = Unit::Seconds.text(percentile(&sorted, 0.5)?);
+            Some(format!("{middle}, {} at worst", Unit::Seconds.text(*sorted.last()?)))
+        };
+        if let (Some(whole), Some(seen)) = (spread(|u| u.seconds), spread(|u| u.since_seen)) {
             text.push_str(&format!(
-                "A changed route, beside {routes}, is in force after {}, {} at worst [≤ {}].\n",
-                Unit::Seconds.text(middle),
-                Unit::Seconds.text(*worst),
+                "A changed route, beside {routes}: everywhere {seen} after the controller has seen it [≤ {}]; in force {whole} after it was written.\n",
                 Unit::Seconds.text(UPDATE_GOAL),
             ));
         }

@@ -5,12 +5,13 @@ mod objects;
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ambit_sandbox::{Binaries, Component, Options, PodHandle, Room, Sandbox, Settings, Source};
 use anyhow::{Context as _, bail, ensure};
+use serde::Serialize;
 
 use super::peer::{GRPC_PORT, HTTP_PORT, Kind, Peer, Task, prefix};
 use super::scenario::{Body, ROUTES, Scenario, Way};
@@ -25,6 +26,8 @@ const MESH: &str = "mesh";
 const SERVERS: [&str; 2] = ["server-0", "server-1"];
 /// How long everything may take to be up.
 const LIMIT: Duration = Duration::from_secs(60);
+/// The controller's diagnostics.
+const CONTROLLER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15014);
 /// How often it is asked whether it is.
 const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -33,6 +36,15 @@ pub(crate) struct Testbed {
     sandbox: Sandbox,
     waypoint: Option<IpAddr>,
     dir: PathBuf,
+}
+
+/// How long one change took, seconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Update {
+    /// Until it was in force, with what the sandbox takes to write it and the controller to read all that it was sent.
+    pub(crate) seconds: f64,
+    /// From when the controller had seen it until every proxy had said that it has it.
+    pub(crate) since_seen: f64,
 }
 
 /// Where a load comes from, where it goes, and whose cost it is.
@@ -204,11 +216,11 @@ impl Testbed {
     }
 
     /// Changes a route of Ambit's gateway with so many routes `count` times, and finds out how long each time requests
-    /// are still answered by the old one. That includes what the sandbox takes to hand the change to the controller.
+    /// are still answered by the old one.
     ///
     /// # Errors
     /// A change never comes into force.
-    pub(crate) async fn updates(&self, routes: u32, count: u32) -> anyhow::Result<Vec<Duration>> {
+    pub(crate) async fn updates(&self, routes: u32, count: u32) -> anyhow::Result<Vec<Update>> {
         const PATH: &str = "/.versioned";
         let gateway = Peer::ambit().pod(routes);
         let (pod, client) = (self.pod(PLAIN, &gateway)?, self.pod(PLAIN, "client")?);
@@ -217,6 +229,7 @@ impl Testbed {
         // The first one adds the route.
         for version in 0..=count {
             // Nobody can have seen it before, so what is measured is never too little.
+            let before = self.propagation()?;
             let began = Instant::now();
             self.apply(objects::versioned(PLAIN, &gateway, PATH, version)).await?;
             let wanted = format!("/{version}\r\n");
@@ -232,9 +245,33 @@ impl Testbed {
                 );
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            took.extend((version > 0).then(|| began.elapsed()));
+            let seconds = began.elapsed().as_secs_f64();
+            let mut after = self.propagation()?;
+            while after.0 == before.0 {
+                ensure!(
+                    began.elapsed() < LIMIT,
+                    "version {version} of a route is never acknowledged"
+                );
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                after = self.propagation()?;
+            }
+            let since_seen = (after.1 - before.1) / (after.0 - before.0);
+            took.extend((version > 0).then_some(Update { seconds, since_seen }));
         }
         Ok(took)
+    }
+
+    /// How many changes have arrived at every proxy, and the seconds that they took in all since the controller saw them.
+    fn propagation(&self) -> anyhow::Result<(f64, f64)> {
+        let metrics =
+            self.sandbox.fabric().run(|| answer(CONTROLLER, "GET", "/metrics")).flatten()?;
+        let value = |end: &str| {
+            let name = format!("ambit_controller_config_propagation_seconds_{end} ");
+            let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+            let value = line.and_then(|value| value.trim().parse::<f64>().ok());
+            value.with_context(|| format!("the controller's metrics have no {name}"))
+        };
+        Ok((value("count")?, value("sum")?))
     }
 
     /// The tunnel of the node, which carries what goes to the waypoint and on from it.
@@ -266,7 +303,7 @@ fn answer(address: SocketAddr, method: &str, path: &str) -> io::Result<String> {
     stream.set_read_timeout(Some(LIMIT))?;
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
-    stream.take(64 << 10).read_to_end(&mut answer)?;
+    stream.take(1 << 20).read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
