@@ -1,9 +1,8 @@
 //! Opening connections: computed one step at a time, with a turn for each pod; and not too many of peers' handshakes.
 //!
 //! To open a connection takes a few steps of computing, with long waits for others in between. Only steps take turns, so
-//! that whoever is silent holds up nobody; and where steps are many, everything else that is ready on the thread goes
-//! before the next one, so that a storm does not hold up bytes. Pods take turns one by one: the storm of one costs
-//! another at most every second step.
+//! that whoever is silent holds up nobody; and after a millisecond of steps everything else that is ready on the thread
+//! goes first, so that a storm does not hold up bytes. Pods take turns one by one.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -22,19 +21,27 @@ use tokio::task::yield_now;
 const CAPACITY: usize = 2048;
 /// What a pod may have under way however many others have.
 const FLOOR: usize = 8;
-/// How long after the last step another is no sign of a storm.
-const SELDOM: Duration = Duration::from_millis(1);
+/// How long steps may follow each other before others go first; and how long after the last one they had the time to.
+const SLICE: Duration = Duration::from_millis(1);
 
 /// What all pods of one thread share.
 #[derive(Debug)]
 pub(crate) struct Room {
     turn: Semaphore,
-    /// When the last step began.
-    last: Mutex<Option<Instant>>,
-    /// A step so long after the last one goes at once.
-    seldom: Duration,
+    steps: Mutex<Option<Steps>>,
+    /// How long steps may follow each other.
+    slice: Duration,
+    /// How long after a step the next one does not follow it.
+    gap: Duration,
     /// Handshakes of peers.
     under_way: AtomicUsize,
+}
+
+/// Steps that have followed each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Steps {
+    began: Instant,
+    ended: Instant,
 }
 
 /// The turns of one pod on one thread.
@@ -91,10 +98,18 @@ impl Default for Room {
     fn default() -> Self {
         Self {
             turn: Semaphore::new(1),
-            last: Mutex::default(),
-            seldom: SELDOM,
+            steps: Mutex::default(),
+            slice: SLICE,
+            gap: SLICE,
             under_way: AtomicUsize::new(0),
         }
+    }
+}
+
+impl Room {
+    /// When the steps began that one at `now` would follow.
+    fn follows(&self, steps: Steps, now: Instant) -> Option<Instant> {
+        (now.duration_since(steps.ended) < self.gap).then_some(steps.began)
     }
 }
 
@@ -156,11 +171,19 @@ impl Turns {
         // Neither is ever closed.
         let _of_pod = self.turn.acquire().await;
         let _of_thread = self.room.turn.acquire().await;
-        let last = self.room.last.lock().replace(Instant::now());
-        if last.is_some_and(|last| last.elapsed() < self.room.seldom) {
-            yield_now().await;
+        let steps = *self.room.steps.lock();
+        let mut began = Instant::now();
+        match steps.and_then(|steps| self.room.follows(steps, began)) {
+            None => {}
+            Some(first) if began.duration_since(first) < self.room.slice => began = first,
+            Some(_) => {
+                yield_now().await;
+                began = Instant::now();
+            }
         }
-        once(opening).await
+        let polled = once(opening).await;
+        *self.room.steps.lock() = Some(Steps { began, ended: Instant::now() });
+        polled
     }
 
     /// Waits until the handshake that has just been polled can go on.
@@ -262,7 +285,7 @@ mod tests {
     use super::*;
 
     fn pods(count: usize) -> Vec<Turns> {
-        let room = Arc::new(Room { seldom: Duration::MAX, ..Room::default() });
+        let room = Arc::new(Room { slice: Duration::ZERO, gap: Duration::MAX, ..Room::default() });
         (0..count).map(|_| Turns::new(room.clone())).collect()
     }
 
