@@ -234,7 +234,7 @@ impl Experiment {
             Self::Start => crowd::figures(&bench.peers, workloads()).await?.into(),
             Self::Workers => workers::run(bench).await?.into(),
             Self::Stalled => stalled::run(bench).await?,
-            Self::Readers => readers::run(bench).await?.into(),
+            Self::Readers => readers::run(bench).await?,
             Self::Link => link::run(bench).await?.into(),
         })
     }

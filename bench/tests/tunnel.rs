@@ -150,7 +150,7 @@ fn connections_policies_and_workloads_are_measured_in_part() {
         "10 policies: a decision (in process)",
         "1000 workloads: change of one (in process)",
         "1000 workloads: memory",
-        "memory for each of them",
+        "50 clients that do not read: memory for each",
     ] {
         let figure = figures.iter().find(|(known, _)| known == title);
         assert!(figure.is_some_and(|(_, value)| *value > 0.0), "{title} in {figures:?}");

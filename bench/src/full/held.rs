@@ -1,5 +1,7 @@
 //! Memory while very many connections are open, and after very many have been.
 
+use std::time::Duration;
+
 use anyhow::ensure;
 
 use super::Bench;
@@ -20,6 +22,8 @@ const HELD: u32 = 15_000;
 const IN_SEQUENCE: u32 = 100_000;
 /// How much of them is opened before they are counted, seconds.
 const STRETCH: u32 = 4;
+/// When a proxy closes tunnels without streams, which it otherwise keeps for minutes; and until when it surely has.
+const RELEASE: (&str, Duration) = ("3s", Duration::from_secs(6));
 /// Once it has let go of everything a proxy may hold this much more than before.
 const BACK_TO: f64 = 1.1;
 
@@ -38,7 +42,10 @@ struct Memory {
 /// A proxy does not start, or does not carry the connections.
 pub(super) async fn run(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let layout = Layout { more_clients: CLIENTS as usize - 1, ..Layout::default() };
-    let mut testbed = Testbed::build(&bench.proxied(), layout, &bench.tools).await?;
+    let peers = bench.proxied().into_iter();
+    let peers: Vec<_> =
+        peers.map(|peer| peer.with("POOL_UNUSED_RELEASE_TIMEOUT", RELEASE.0)).collect();
+    let mut testbed = Testbed::build(&peers, layout, &bench.tools).await?;
     testbed.check_paths().await?;
     let (held, in_sequence) = (bench.part_of(HELD), bench.part_of(IN_SEQUENCE));
     let mut all = Vec::new();
@@ -47,8 +54,10 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
         let open = open(stage, held).await?;
         let with = settled(stage).await?;
         drop(open);
+        tokio::time::sleep(RELEASE.1).await;
         let after_held = settled(stage).await?;
         sequence(stage, in_sequence, &bench.tools).await?;
+        tokio::time::sleep(RELEASE.1).await;
         let after = settled(stage).await?;
         all.push(Memory { peer: stage.peer.name, before, held: with, after_held, after });
     }

@@ -4,7 +4,10 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use ambit_model::{HealthStatus, Identity, NamespacedHostname, TunnelProtocol, Workload};
+use ambit_model::{
+    Authorization, HealthStatus, Identity, Match, NamespacedHostname, StringMatch, TunnelProtocol,
+    Workload,
+};
 use ambit_policy::{Facts, UnknownPolicy, decide};
 use ambit_state::{Config, Kind, Store, Update};
 use ambit_telemetry::{
@@ -30,7 +33,7 @@ const LONG_ENOUGH: Duration = Duration::from_millis(500);
 /// One decision about a connection to a workload that so many policies apply to.
 pub(super) fn policies(count: u32) -> Figure {
     let mut store = Store::new(Config { node: "node-0".into() });
-    let policies = (0..count).map(|number| Update::Authorization(Box::new(policy(number))));
+    let policies = (0..count).map(|number| Update::Authorization(Box::new(stranger(number))));
     let pod = Workload { namespace: NAMESPACE.into(), ..workload(0) };
     store.apply(policies.chain([
         Update::Workload(Box::new(pod.clone())),
@@ -54,6 +57,14 @@ pub(super) fn policies(count: u32) -> Figure {
         black_box(decision.allowed());
     });
     one(format!("{count} policies: a decision (in process)"), took, Some(DECISION))
+}
+
+/// A policy that denies an identity that nobody has.
+fn stranger(number: u32) -> Authorization {
+    let principal = format!("cluster.local/ns/{NAMESPACE}/sa/stranger-{number}");
+    let principals = vec![StringMatch::Exact(principal.into())];
+    let rules = vec![vec![vec![Match { principals, ..Match::default() }]]];
+    Authorization { rules, ..policy(number) }
 }
 
 /// The metrics of one connection from beginning to end.

@@ -1,9 +1,9 @@
 //! The state of the small mesh, as `LOCAL_XDS_PATH` files hold it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ambit_model::{Action, Authorization, Match, Scope, StringMatch};
+use ambit_model::{Action, Authorization, Match, Scope};
 use serde::Serialize;
 
 /// The namespace of all pods.
@@ -64,17 +64,17 @@ pub(super) fn render<'a>(
     serde_json::json!(State { workloads: workloads.collect(), policies }).to_string()
 }
 
-/// A policy of the namespace of all pods that denies somebody who is not there.
+/// A policy of the namespace of all pods that denies an address that nobody has. Other proxies read the kinds of
+/// string matches only as tags of YAML.
 pub(crate) fn policy(number: u32) -> Authorization {
-    let principal = format!("cluster.local/ns/bench/sa/stranger-{number}");
-    let clause =
-        vec![Match { principals: vec![StringMatch::Exact(principal.into())], ..Match::default() }];
+    let address = Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 0).to_bits() + number);
+    let source_ips = format!("{address}/32").parse().into_iter().collect();
     Authorization {
         name: format!("deny-{number}").into(),
         namespace: NAMESPACE.into(),
         scope: Scope::Namespace,
         action: Action::Deny,
-        rules: vec![vec![clause]],
+        rules: vec![vec![vec![Match { source_ips, ..Match::default() }]]],
         dry_run: false,
     }
 }
@@ -95,5 +95,7 @@ mod tests {
         assert_eq!(pod["serviceAccount"], "bench");
         assert_eq!(value["policies"][1]["name"], "deny-1");
         assert_eq!(value["policies"][1]["scope"], "Namespace");
+        let ips = &value["policies"][1]["rules"][0][0][0]["sourceIps"];
+        assert_eq!(ips, &serde_json::json!(["198.18.0.1/32"]));
     }
 }
