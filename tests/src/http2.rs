@@ -44,6 +44,11 @@ pub fn settings() -> Vec<u8> {
     frame(SETTINGS, 0, 0, &[])
 }
 
+/// Agrees to the peer's SETTINGS.
+pub fn settings_ack() -> Vec<u8> {
+    frame(SETTINGS, ACK, 0, &[])
+}
+
 /// SETTINGS of one parameter.
 pub fn setting(name: u16, value: u32) -> Vec<u8> {
     let mut payload = name.to_be_bytes().to_vec();

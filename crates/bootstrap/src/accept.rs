@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long to wait after an accept failed for want of descriptors or memory.
 const BACKOFF: Duration = Duration::from_millis(50);
-/// Connections after which others go first.
-const BATCH: usize = 16;
+/// Connections after which others go first: few enough that those are opened by the time that more are accepted.
+const BATCH: usize = 4;
 
 /// Gives every connection of `listener` to `handle` until `closing`.
 ///

@@ -12,8 +12,9 @@ pub struct Config {
     pub stream_window: u32,
     /// Receive window of a connection, bytes (`HTTP2_CONNECTION_WINDOW_SIZE`).
     ///
-    /// Upstream's 16 MiB let four stalled streams freeze all others of their connection. Ours fits a stalled window
-    /// for every stream that a connection may have, so that a stream can only stall itself.
+    /// Upstream's 16 MiB let four stalled streams freeze all others of their connection. Ours is more than twice what
+    /// streams that wait may hold, whose windows [shrink](crate::Pressure), so that a stream can only stall itself; and
+    /// it bounds what a peer can make us hold that does not heed smaller windows.
     pub connection_window: u32,
     /// Largest DATA frame accepted and sent, bytes (`HTTP2_FRAME_SIZE`).
     pub frame_size: u32,
@@ -40,7 +41,7 @@ impl Default for Config {
         const MIB: u32 = 1 << 20;
         Self {
             stream_window: 4 * MIB,
-            connection_window: 200 * 4 * MIB,
+            connection_window: 256 * MIB,
             frame_size: MIB,
             client_max_streams: 100,
             server_max_streams: 200,

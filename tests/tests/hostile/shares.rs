@@ -86,7 +86,8 @@ async fn a_pod_in_a_storm_of_connects_leaves_the_others_their_turn() {
     let (_, memory) = cost.told("the storm");
     println!("{done} connections in {STORM:?}");
     assert!(done > 500, "{done} connections are no storm");
-    assert!(memory < 64 << 20, "{memory} bytes");
+    // Each may have to wait for an application that is slow to take it.
+    assert!(memory < (32 << 20) + (u64::from(done) << 14), "{memory} bytes");
 }
 
 /// Connects as fast as can be; says how often that was.

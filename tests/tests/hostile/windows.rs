@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use ambit_tests::http2::{self, End};
 use ambit_tests::{Mesh, Usage, connect_request, eventually, identity, missing, soon};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use h2::SendStream;
 use h2::client::SendRequest;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, split};
 
 use super::{Cost, mesh, neighbours, served};
 
@@ -115,4 +116,48 @@ async fn pour(mut send: SendStream<Bytes>) {
         }
         left -= now;
     }
+}
+
+/// Acknowledges the windows that there are at first, fills them, and takes no notice of others.
+#[tokio::test]
+async fn a_peer_that_does_not_heed_smaller_windows_is_cut_off() {
+    if missing(&["curl"]).is_some() {
+        return;
+    }
+    let mesh = mesh().start().await;
+    let neighbour = neighbours(&mesh).await;
+    let app = mesh.listen("server", 8080);
+    tokio::spawn(async move {
+        let mut unread = Vec::new();
+        while let Ok((tcp, _)) = app.accept().await {
+            unread.push(tcp);
+        }
+    });
+    let own = mesh.credential(&identity("caller")).await;
+    let config = ambit_tls::client_config(&own, &[identity("server")]);
+    let tls = mesh.dial_tls("caller", mesh.at("server", 15008), (*config).clone()).await.unwrap();
+    let (mut read, mut write) = split(tls);
+    let authority = mesh.at("server", 8080).to_string();
+    let cost = Cost::of(&mesh, "n2");
+    write.write_all(&[http2::preface(), http2::ping()].concat()).await.unwrap();
+    write.flush().await.unwrap();
+    http2::ponged(&mut read).await.unwrap();
+    let pour = async {
+        write.write_all(&http2::settings_ack()).await?;
+        for stream in (1..2 * STREAMS as u32).step_by(2) {
+            let head = [(":method", "CONNECT"), (":authority", authority.as_str())];
+            write.write_all(&http2::headers(stream, &head, false)).await?;
+            for _ in 0..4 {
+                write.write_all(&http2::data(stream, 1 << 20)).await?;
+            }
+        }
+        write.flush().await
+    };
+    let (poured, end) = tokio::join!(pour, http2::end_of_stream(&mut read, 0));
+    println!("{poured:?}, {end:?}");
+    // Flow control (RFC 9113 7), unless the reset that follows overtakes it.
+    assert!(matches!(end, End::Refused(Some(3) | None)), "{end:?}");
+    let (_, memory) = cost.told("smaller windows not heeded");
+    assert!(memory < 400 << 20, "{memory} bytes");
+    served(&mesh.measure("asker", neighbour, Duration::from_secs(1)).await);
 }
