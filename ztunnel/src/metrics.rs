@@ -1,5 +1,6 @@
 //! The node tunnel's own metrics; those of Istio have Istio's names, ours begin with `ambit_`.
 
+use ambit_bootstrap::Shortage;
 use ambit_model::Str;
 use ambit_policy::Reason;
 use ambit_telemetry::{LabelValue, PeerLabels, Reporter, ResponseFlags, TrafficMetrics};
@@ -15,6 +16,7 @@ pub(crate) struct Metrics {
     pub traffic: TrafficMetrics,
     pub policy: PolicyMetrics,
     pub pods: PodMetrics,
+    pub shortage: Shortage,
     refused: Family<ReasonLabel, Counter>,
     handshakes_failed: Family<FlagsLabel, Counter>,
     revoked: Family<ReporterLabel, Counter>,
@@ -78,6 +80,7 @@ impl Metrics {
             traffic: TrafficMetrics::register(registry.sub_registry_with_prefix("istio")),
             policy: PolicyMetrics::default(),
             pods: PodMetrics::default(),
+            shortage: Shortage::default(),
             refused: Family::default(),
             handshakes_failed: Family::default(),
             revoked: Family::default(),
@@ -86,6 +89,7 @@ impl Metrics {
         metrics.policy.register(registry.sub_registry_with_prefix("ambit"));
         metrics.pods.register(registry.sub_registry_with_prefix("workload_manager"));
         let ambit = registry.sub_registry_with_prefix("ambit");
+        metrics.shortage.register(ambit);
         ambit.register(
             "connections_refused",
             "Connections refused, by reason",
