@@ -148,13 +148,15 @@ fn serve(context: &Arc<Context>, drain: &Drain) -> anyhow::Result<()> {
         let listener = listen(address, &options)
             .with_context(|| format!("listening on {address}; HBONE_PORT chooses another port"))?;
         let (locals, drain) = (locals.clone(), drain.clone());
+        let shortage = context.metrics.shortage.clone();
         let tasks = drain.tasks.clone();
         let accepting = async move {
             match listener.into_tokio() {
                 Ok(listener) => {
                     let handle =
                         |tcp, peer| downstream::dispatch(&locals, &drain, number, (tcp, peer));
-                    accept(listener, drain.closing.clone(), tokio::task::yield_now, handle).await;
+                    let closing = drain.closing.clone();
+                    accept(listener, closing, &shortage, tokio::task::yield_now, handle).await;
                 }
                 Err(error) => tracing::error!(%error, "cannot listen"),
             }

@@ -10,6 +10,7 @@ use ambit_telemetry::LogHandle;
 use anyhow::Context as _;
 use http::{HeaderValue, StatusCode, header};
 use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
 
 use crate::context::Context;
 use crate::dump;
@@ -25,8 +26,9 @@ pub(crate) fn serve(
     drain: &Drain,
 ) -> anyhow::Result<()> {
     let ports = context.config.ports;
-    let workers = context.workers.iter().map(|worker| worker.handle.clone()).collect();
-    metrics::register_process(&mut registry, "waypoint", None, workers);
+    let workers = context.workers.iter().map(|worker| worker.handle.clone());
+    let runtimes = workers.chain([Handle::current()]).collect();
+    metrics::register_process(&mut registry, "waypoint", None, runtimes);
     let admin = endpoints::admin(admin_router(context), logs, shutdown);
     let stats = metrics::router(Arc::new(registry));
     for (name, listeners, router) in [

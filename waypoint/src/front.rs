@@ -83,6 +83,7 @@ fn serve_port(
         locals.iter().map(|_| listen(address, &options)).collect::<std::io::Result<_>>()?;
     for ((local, worker), listener) in locals.iter().zip(&context.workers).zip(listeners) {
         let (local, drain, closing) = (local.clone(), drain.clone(), closing.clone());
+        let shortage = context.metrics.shortage.clone();
         let tasks = drain.tasks.clone();
         let accepting = async move {
             match listener.into_tokio() {
@@ -96,7 +97,7 @@ fn serve_port(
                             peer,
                         ));
                     };
-                    accept(listener, closing, tokio::task::yield_now, handle).await;
+                    accept(listener, closing, &shortage, tokio::task::yield_now, handle).await;
                 }
                 Err(error) => tracing::error!(port, %error, "cannot listen"),
             }

@@ -1,5 +1,6 @@
 //! What the waypoint counts.
 
+use ambit_bootstrap::Shortage;
 use ambit_telemetry::{RequestMetrics, TrafficMetrics};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -11,6 +12,7 @@ use prometheus_client::registry::Registry;
 pub(crate) struct Metrics {
     pub requests: RequestMetrics,
     pub traffic: TrafficMetrics,
+    pub shortage: Shortage,
     refused: Family<Reason, Counter>,
     ejections: Counter,
     revoked: Counter,
@@ -29,11 +31,13 @@ impl Metrics {
         let metrics = Self {
             requests: RequestMetrics::register(istio),
             traffic: TrafficMetrics::register(istio),
+            shortage: Shortage::default(),
             refused: Family::default(),
             ejections: Counter::default(),
             revoked: Counter::default(),
         };
         let own = registry.sub_registry_with_prefix("ambit_waypoint");
+        metrics.shortage.register(own);
         own.register(
             "connections_refused",
             "Connections and tunnels that were refused before anything was asked",

@@ -62,11 +62,12 @@ pub async fn run(config: Config, logs: LogHandle) -> anyhow::Result<()> {
     let grace = context.config.drain_deadline;
     tracing::info!(%reason, ?grace, "draining");
     tokio::select! {
-        () = pods.finish(Instant::now() + grace) => {}
+        () = pods.close(Instant::now() + grace) => {}
         reason = shutdown.wait() => tracing::info!(%reason, "not waiting any longer"),
     }
+    let connections_cut = pods.end().await;
     workers.stop();
-    tracing::info!("stopped");
+    tracing::info!(connections_cut, "stopped");
     Ok(())
 }
 

@@ -69,6 +69,11 @@ impl Connections {
         Listed { list: self, key, connection }
     }
 
+    /// How many connections are open now.
+    pub(crate) fn len(&self) -> usize {
+        self.open.lock().len()
+    }
+
     /// The connections that are open now.
     pub(crate) fn snapshot(&self) -> Vec<Arc<Connection>> {
         self.open.lock().iter().map(|(_, connection)| connection.clone()).collect()

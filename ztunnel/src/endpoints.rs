@@ -10,6 +10,7 @@ use ambit_telemetry::LogHandle;
 use anyhow::Context as _;
 use http::{HeaderValue, StatusCode, header};
 use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
 
 use crate::context::Context;
 use crate::dump;
@@ -25,9 +26,10 @@ pub(crate) fn serve(
     drain: &Drain,
 ) -> anyhow::Result<()> {
     let ports = context.config.ports;
-    let workers = context.workers.iter().map(|worker| worker.handle.clone()).collect();
+    let workers = context.workers.iter().map(|worker| worker.handle.clone());
+    let runtimes = workers.chain([Handle::current()]).collect();
     let tag = std::env::var("ISTIO_META_ISTIO_VERSION").ok();
-    metrics::register_process(&mut registry, "ztunnel", tag.as_deref(), workers);
+    metrics::register_process(&mut registry, "ztunnel", tag.as_deref(), runtimes);
     let admin = endpoints::admin(admin_router(context), logs, shutdown);
     let stats = metrics::router(Arc::new(registry));
     for (name, listeners, router) in [

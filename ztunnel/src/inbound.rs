@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ambit_bootstrap::{Crowded, Worker};
 use ambit_hbone::{Authority, Baggage, Connect, Forwarded, ParseAuthorityError, Refusal, Server};
@@ -16,6 +17,7 @@ use ambit_tunnel::HANDSHAKE_DEADLINE;
 use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::admission::Excess;
 use crate::application;
@@ -26,6 +28,9 @@ use crate::context::Local;
 use crate::pod::NotReady;
 use crate::record::{Flow, Party};
 use crate::run::{end, relay_tunnel, run};
+
+/// How long a peer without any request yet has time for its first one when the process ends.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// One peer's TLS connection.
 pub(crate) struct Peer {
@@ -178,11 +183,12 @@ impl Peer {
     ) {
         let drain = &self.local.pod.drain;
         let mut lists = self.local.context.revocations.subscribe();
-        let mut closing = false;
+        let (mut asked, mut closing) = (false, false);
         loop {
             tokio::select! {
                 request = server.next() => match request {
                     Some(Ok(connect)) => {
+                        asked = true;
                         drain.tasks.spawn(self.clone().handle(connect));
                     }
                     Some(Err(error)) => {
@@ -192,7 +198,7 @@ impl Peer {
                     }
                     None => return,
                 },
-                () = drain.closing.cancelled(), if !closing => {
+                () = time_to_go(&drain.closing, asked), if !closing => {
                     closing = true;
                     server.graceful_shutdown();
                 }
@@ -342,12 +348,22 @@ impl Peer {
     }
 }
 
+/// Resolves when the peer is to be told to take its next requests elsewhere. One that has waited in the queue until now
+/// may ask first: some give up when they are sent away before they have asked anything.
+async fn time_to_go(closing: &CancellationToken, asked: bool) {
+    closing.cancelled().await;
+    if !asked {
+        // Boxed, as every connection has room for this future and few come here.
+        Box::pin(tokio::time::sleep(FIRST_REQUEST)).await;
+    }
+}
+
 /// Ends every stream and tells the peer with a GOAWAY.
 async fn finish(server: &mut Server<ServerStream<TcpStream>>) {
     server.abrupt_shutdown();
     let flushed = async { while let Some(Ok(_)) = server.next().await {} };
     // A peer that does not read must not hold us up.
-    let _ = timeout(std::time::Duration::from_secs(1), flushed).await;
+    let _ = timeout(Duration::from_secs(1), flushed).await;
 }
 
 // === impl HandshakeError ===

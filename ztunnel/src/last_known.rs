@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 /// Shortest time between two writes; large states, which take long to write, are written less often.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How soon what could not be written is tried again, if nothing changes before.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// What a run leaves for the next one.
 #[derive(Serialize, Deserialize)]
@@ -64,10 +66,12 @@ impl LastKnown {
     /// Writes the state and the credentials whenever they have changed, for ever.
     pub(crate) async fn keep(self, state: Reader, identities: Identities) {
         let (mut versions, mut generations) = (state.changed(), identities.changes());
+        let mut failing = false;
         loop {
             tokio::select! {
                 Ok(()) = versions.changed() => {}
                 Ok(()) = generations.changed() => {}
+                () = tokio::time::sleep(RETRY), if failing => {}
                 else => return,
             }
             // What is incomplete must not replace what was complete.
@@ -78,15 +82,23 @@ impl LastKnown {
             let (this, snapshot, credentials) =
                 (self.clone(), state.snapshot(), identities.export());
             let write = move || this.write(&snapshot, credentials);
-            match tokio::task::spawn_blocking(write).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::warn!(dir = %self.dir.display(), %error, "cannot keep the last known state");
-                }
-                Err(error) => tracing::warn!(%error, "cannot keep the last known state"),
-            }
+            let written = tokio::task::spawn_blocking(write).await;
+            self.say(&written.unwrap_or_else(|error| Err(io::Error::other(error))), &mut failing);
             tokio::time::sleep(PAUSE.max(started.elapsed() * 4)).await;
         }
+    }
+
+    /// Says when writing begins to fail, and when it works again.
+    fn say(&self, written: &io::Result<()>, failing: &mut bool) {
+        let dir = self.dir.display();
+        match written {
+            Ok(()) if *failing => tracing::info!(%dir, "the last known state is kept again"),
+            Err(error) if !*failing => {
+                tracing::warn!(%dir, %error, "cannot keep the last known state, what was kept before stays; trying again every {RETRY:?}");
+            }
+            _ => {}
+        }
+        *failing = written.is_err();
     }
 
     fn write(&self, snapshot: &Snapshot, credentials: Vec<SavedCredential>) -> io::Result<()> {
@@ -123,18 +135,22 @@ impl LastKnown {
     /// Replaces a file as a whole; a crash leaves the old one.
     fn replace(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
         let temporary = self.dir.join(format!(".{name}.{}", std::process::id()));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        let mut writer = io::BufWriter::new(&mut file);
-        serde_json::to_writer(&mut writer, value)?;
-        writer.flush()?;
-        drop(writer);
-        fs::rename(temporary, self.dir.join(name))
+        write(&temporary, value)
+            .and_then(|()| fs::rename(&temporary, self.dir.join(name)))
+            .inspect_err(|_| {
+                // It may hold the last bytes that there were. Where it cannot be removed, it is not there.
+                let _ = fs::remove_file(&temporary);
+            })
     }
+}
+
+/// Writes a file that only its owner may read.
+fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut writer = io::BufWriter::new(file);
+    serde_json::to_writer(&mut writer, value)?;
+    writer.flush()
 }
 
 /// Everything that a snapshot holds.

@@ -2,6 +2,7 @@
 
 mod shares;
 
+use ambit_bootstrap::Shortage;
 use ambit_model::Str;
 use ambit_policy::Reason;
 use ambit_telemetry::{LabelValue, PeerLabels, Reporter, ResponseFlags, TrafficMetrics};
@@ -19,6 +20,7 @@ pub(crate) struct Metrics {
     pub traffic: TrafficMetrics,
     pub policy: PolicyMetrics,
     pub pods: PodMetrics,
+    pub shortage: Shortage,
     refused: Family<ReasonLabel, Counter>,
     handshakes_failed: Family<HandshakeLabels, Counter>,
     tunnels_broken: Family<ReasonLabel, Counter>,
@@ -84,6 +86,7 @@ impl Metrics {
             traffic: TrafficMetrics::register(registry.sub_registry_with_prefix("istio")),
             policy: PolicyMetrics::default(),
             pods: PodMetrics::default(),
+            shortage: Shortage::default(),
             refused: Family::default(),
             handshakes_failed: Family::default(),
             tunnels_broken: Family::default(),
@@ -93,6 +96,7 @@ impl Metrics {
         metrics.policy.register(registry.sub_registry_with_prefix("ambit"));
         metrics.pods.register(registry.sub_registry_with_prefix("workload_manager"));
         let ambit = registry.sub_registry_with_prefix("ambit");
+        metrics.shortage.register(ambit);
         ambit.register(
             "connections_refused",
             "Connections refused, by reason",

@@ -11,6 +11,7 @@ use ambit_net::NetNs;
 use ambit_telemetry::Direction;
 use ambit_tunnel::Security;
 use parking_lot::RwLock;
+use tokio::time::Instant;
 
 use crate::context::{Context, Local};
 use crate::pod::{Listeners, Pod, PodInfo};
@@ -137,12 +138,20 @@ impl Pods {
         self.pending.is_empty()
     }
 
-    /// Takes no more pods and lets every one finish until `deadline`.
-    pub(crate) async fn finish(&mut self, deadline: tokio::time::Instant) {
+    /// Takes no more pods and connections, and lets those that are open finish until `deadline`.
+    pub(crate) async fn close(&mut self, deadline: Instant) {
         self.closed = true;
-        let drains: Vec<Drain> = self.running.values().map(|pod| pod.drain.clone()).collect();
-        futures_util::future::join_all(drains.iter().map(|drain| drain.finish(deadline))).await;
+        let pods = self.running.values();
+        futures_util::future::join_all(pods.map(|pod| pod.drain.close(deadline))).await;
+    }
+
+    /// Ends what is still open, and says how many connections that cuts.
+    pub(crate) async fn end(&mut self) -> usize {
+        let cut = self.running.values().map(|pod| pod.connections.len()).sum();
+        let pods = self.running.values();
+        futures_util::future::join_all(pods.map(|pod| pod.drain.finish(Instant::now()))).await;
         self.running.clear();
+        cut
     }
 
     fn start(&mut self, uid: Str, info: PodInfo, netns: Option<NetNs>) -> io::Result<()> {
@@ -234,10 +243,11 @@ fn serve(local: Arc<Local>, locals: Arc<[Arc<Local>]>, listeners: Listeners) {
             let turns = local.turns.clone();
             async move { turns.pass().await }
         };
+        let shortage = &local.context.metrics.shortage;
         tokio::join!(
-            accept(outbound, closing.clone(), others, spawn_outbound),
-            accept(plaintext, closing.clone(), others, spawn_plaintext),
-            accept(hbone, closing.clone(), others, dispatch_hbone),
+            accept(outbound, closing.clone(), shortage, others, spawn_outbound),
+            accept(plaintext, closing.clone(), shortage, others, spawn_plaintext),
+            accept(hbone, closing.clone(), shortage, others, dispatch_hbone),
         );
     };
     tasks.spawn_on(serve, &worker.handle);

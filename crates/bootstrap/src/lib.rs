@@ -6,6 +6,7 @@ mod certificates;
 mod control_plane;
 mod env;
 mod node;
+mod shortage;
 mod turns;
 mod updates;
 mod workers;
@@ -17,6 +18,7 @@ pub use certificates::{
 pub use control_plane::{ControlPlane, xds};
 pub use env::{ConfigError, Env};
 pub use node::{Node, Ports, drain_deadline};
+pub use shortage::Shortage;
 pub use turns::{Crowded, Turns};
 pub use updates::{synced, update};
 pub use workers::{Load, Worker, Workers, worker_count};

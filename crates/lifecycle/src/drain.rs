@@ -31,11 +31,16 @@ impl Drain {
         self.tasks.close();
     }
 
-    /// Stops accepting, lets connections finish until `deadline`, then ends them. Says whether all finished by themselves.
-    pub async fn finish(&self, deadline: Instant) -> bool {
+    /// Stops accepting and lets connections finish until `deadline`. Says whether all have finished.
+    pub async fn close(&self, deadline: Instant) -> bool {
         self.closing.cancel();
         self.tasks.close();
-        let finished = timeout_at(deadline, self.tasks.wait()).await.is_ok();
+        timeout_at(deadline, self.tasks.wait()).await.is_ok()
+    }
+
+    /// Stops accepting, lets connections finish until `deadline`, then ends them. Says whether all finished by themselves.
+    pub async fn finish(&self, deadline: Instant) -> bool {
+        let finished = self.close(deadline).await;
         self.ended.cancel();
         self.tasks.wait().await;
         finished

@@ -136,10 +136,12 @@ impl Acceptor {
     }
 
     async fn accept(&self, drain: &Drain) {
+        let mut failing = false;
         // The semaphore is never closed.
         while let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
+                    failing = false;
                     let connection =
                         serve_connection(stream, Arc::clone(&self.router), drain.closing.clone());
                     drain.spawn(async move {
@@ -148,7 +150,9 @@ impl Acceptor {
                     });
                 }
                 Err(error) => {
-                    warn!(server = self.name, %error, "cannot accept a connection");
+                    if !std::mem::replace(&mut failing, true) {
+                        warn!(server = self.name, %error, "cannot accept connections, trying again");
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             }

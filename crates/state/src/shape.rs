@@ -96,6 +96,12 @@ impl Shape {
         }
     }
 
+    /// Whether its workloads are called through tunnels, for which they need a certificate.
+    pub(crate) fn takes_tunnels(&self) -> bool {
+        self.protocol == TunnelProtocol::Hbone
+            || self.rare.as_ref().is_some_and(|rare| rare.native_tunnel)
+    }
+
     /// The description of a workload with this shape; the caller fills in what is its own.
     pub(crate) fn to_workload(&self) -> Workload {
         // One by one: collecting would sort what is in order.

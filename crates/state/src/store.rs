@@ -108,8 +108,11 @@ impl Store {
         self.next.policies.acquire(policies);
         let previous = self.take_workload(&uid);
         let local = self.is_local(&record);
-        let had = previous.as_ref().map(|known| &known.shape.authorization_policies);
-        self.policies_changed |= local && had != Some(policies);
+        let is_other = |known: &Arc<Record>| {
+            known.shape.authorization_policies != *policies
+                || known.shape.takes_tunnels() != record.shape.takes_tunnels()
+        };
+        self.policies_changed |= local && previous.as_ref().is_none_or(is_other);
         self.next.workloads.insert(&record, local);
         self.next.services.enlist(&record);
     }
@@ -188,7 +191,8 @@ impl Reader {
     }
 
     /// Changes when a decision about a live inbound connection of this node may have changed: a policy, or a local
-    /// workload's references to policies, or a first sync; and when a local workload goes.
+    /// workload's references to policies, or a first sync; and when a local workload goes, or begins to take tunnels,
+    /// for which it needs a certificate.
     pub fn policies_changed(&self) -> watch::Receiver<u64> {
         self.policy_versions.clone()
     }

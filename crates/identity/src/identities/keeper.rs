@@ -1,7 +1,7 @@
 //! The task that keeps one identity's credential fresh.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ambit_model::Identity;
 use ambit_tls::{Credential, x509};
@@ -29,7 +29,7 @@ pub(super) async fn keep(identities: Weak<Inner>, entry: Arc<Entry>) {
     let mut wait = schedule::wait(SystemTime::now(), lifetime, failures, rand::random());
     loop {
         tokio::select! {
-            () = sleep(wait, &entry) => {}
+            () = sleep(wait, &entry, failures == 0) => {}
             () = other_roots(&mut roots, &mut tries, &entry) => {}
         }
         let Some(inner) = identities.upgrade() else {
@@ -80,17 +80,21 @@ async fn other_roots(
     }
 }
 
-/// Sleeps by the wall clock, which certificates are bound to.
-async fn sleep(wait: Duration, entry: &Entry) {
-    let now = SystemTime::now();
-    let due = now.checked_add(wait).unwrap_or(now);
-    while let Ok(left) = due.duration_since(SystemTime::now()) {
-        if left.is_zero() {
+/// Sleeps until `wait` has passed by one of the clocks. Certificates are bound to the wall clock, which may be set, in
+/// both directions; so where the `last` request brought one, it also returns when that does not count any more.
+async fn sleep(wait: Duration, entry: &Entry, last: bool) {
+    let (wall, steady) = (SystemTime::now(), Instant::now());
+    loop {
+        let now = SystemTime::now();
+        let passed = now.duration_since(wall).unwrap_or_default().max(steady.elapsed());
+        let left = wait.saturating_sub(passed);
+        let lapsed = last && entry.credential().is_some_and(|held| !held.is_valid_at(now));
+        if left.is_zero() || lapsed {
             return;
         }
         tokio::select! {
             () = tokio::time::sleep(left.min(LOOK)) => {}
-            // Somebody waits: the clock may have jumped past the end. Look at it again.
+            // Somebody waits: the clock may have been set. Look at it again.
             () = entry.woken() => {}
         }
     }

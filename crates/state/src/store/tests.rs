@@ -381,7 +381,7 @@ fn synced_means_both() {
 #[test]
 fn decisions_are_reconsidered_when_they_may_change() {
     let remote = |policies| but(referring("remote", policies), |w| w.node = "node-2".into());
-    let steps: [(_, Vec<Update>, _); 14] = [
+    let steps: [(_, Vec<Update>, _); 16] = [
         ("a local workload with policies", vec![referring("a", &["shop/p"]).into()], true),
         ("again", vec![referring("a", &["shop/p"]).into()], false),
         (
@@ -390,6 +390,12 @@ fn decisions_are_reconsidered_when_they_may_change() {
             false,
         ),
         ("other policies", vec![referring("a", &["shop/q"]).into()], true),
+        (
+            "it takes no tunnels",
+            vec![but(referring("a", &["shop/q"]), |w| w.protocol = TunnelProtocol::Tcp).into()],
+            true,
+        ),
+        ("it takes tunnels", vec![referring("a", &["shop/q"]).into()], true),
         ("a workload of another node", vec![remote(&["shop/p"]).into()], false),
         ("its policies", vec![remote(&["shop/q"]).into()], false),
         ("a service", vec![service("cart", "").into()], false),
