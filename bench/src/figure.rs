@@ -160,6 +160,11 @@ impl Unit {
     }
 }
 
+/// A number of things: `1 worker`, `2 workers`.
+pub(crate) fn counted(count: u32, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// Three significant digits.
 pub(crate) fn digits(value: f64) -> String {
     match value.abs() {
@@ -222,6 +227,12 @@ mod tests {
             let figure = Figure::new("f", Unit::Count, values, Some(bar));
             assert_eq!((figure.reached, figure.limit()), (reached, limit), "{figure:?}");
         }
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!(counted(1, "policy", "policies"), "1 policy");
+        assert_eq!(counted(0, "policy", "policies"), "0 policies");
     }
 
     #[test]

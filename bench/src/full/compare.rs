@@ -1,7 +1,7 @@
 //! New connections through proxies that differ in one thing: what that thing costs.
 
 use super::{Bench, inside};
-use crate::figure::{Figure, Unit};
+use crate::figure::{Figure, Unit, counted};
 use crate::measure;
 use crate::peer::Peer;
 use crate::results::median;
@@ -32,7 +32,7 @@ pub(super) async fn policies(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let counts = [0, 1, bench.part_of(POLICIES)];
     let variants = counts.map(|policies| {
         let layout = Layout { policies, ..Layout::default() };
-        (format!("{policies} policies"), bench.proxied(), layout)
+        (counted(policies, "policy", "policies"), bench.proxied(), layout)
     });
     let mut figures = connections(bench, variants.into()).await?;
     figures.extend(counts.into_iter().skip(1).map(inside::policies));

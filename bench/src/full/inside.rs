@@ -15,7 +15,7 @@ use ambit_telemetry::{
 };
 use prometheus_client::registry::Registry;
 
-use crate::figure::{Bar, Figure, Limit, SUBJECT, Unit};
+use crate::figure::{Bar, Figure, Limit, SUBJECT, Unit, counted};
 use crate::results::percentile;
 use crate::testbed::state_file::{NAMESPACE, policy};
 
@@ -56,7 +56,8 @@ pub(super) fn policies(count: u32) -> Figure {
         let decision = decide(&facts, snapshot.policies_for(&pod), UnknownPolicy::Deny);
         black_box(decision.allowed());
     });
-    one(format!("{count} policies: a decision (in process)"), took, Some(DECISION))
+    let policies = counted(count, "policy", "policies");
+    one(format!("{policies}: a decision (in process)"), took, Some(DECISION))
 }
 
 /// A policy that denies an identity that nobody has.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, ensure};
 
 use super::Bench;
-use crate::figure::{Bar, Figure, Limit, SUBJECT, Unit};
+use crate::figure::{Bar, Figure, Limit, SUBJECT, Unit, counted};
 use crate::load::idle::{Connections, Request};
 use crate::measure;
 use crate::scenario::{Load, Placement};
@@ -55,7 +55,7 @@ async fn with(stage: &mut Stage, workers: u32, bench: &Bench) -> anyhow::Result<
     let what = (load, Placement::CrossNode);
     measure::run(stage, what, bench.seconds, &bench.tools).await?;
     let after = times(stage)?;
-    let name = |what: &str| format!("{workers} workers: {what}");
+    let name = |what: &str| format!("{}: {what}", counted(workers, "worker", "workers"));
     let figure = |title, unit, value, most| {
         let bar = Some(Bar::Value(Limit::AtMost(most)));
         Figure::new(title, unit, [(SUBJECT, Some(value))], bar)
