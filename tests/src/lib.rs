@@ -9,6 +9,8 @@ mod mesh;
 mod need;
 mod peer;
 mod pod;
+mod traffic;
+mod usage;
 mod wait;
 
 pub use foreign::foreign;
@@ -16,4 +18,6 @@ pub use mesh::{Mesh, MeshBuilder};
 pub use need::{binary, find, missing};
 pub use peer::{Answer, Caller, Peer, Seen, Tunnel, connect_request, greet, identity};
 pub use pod::{Finished, Running, run_in, start_in};
+pub use traffic::{Account, Traffic, echo_bytes, open};
+pub use usage::Usage;
 pub use wait::{DEADLINE, eventually, eventually_within, soon};
