@@ -3,7 +3,7 @@
 CARGO ?= cargo
 BIN := target/release
 
-.PHONY: help demo build test check tests docs deny sanitize fuzz bench bench-quick bench-full bench-l7 bench-control images cluster cluster-down test-cluster conformance
+.PHONY: help demo build test check tests soak soak-short docs deny sanitize fuzz bench bench-quick bench-full bench-l7 bench-control images cluster cluster-down test-cluster conformance
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -29,12 +29,23 @@ tests: ## unit tests, and real programs through the mesh
 	@tests/need.sh nft:nftables iptables:iptables ip:iproute2 setpriv:util-linux openssl:openssl curl:curl \
 		dig:bind9-dnsutils tcpdump:tcpdump nc:netcat-openbsd nginx:nginx-light redis-server:redis-server \
 		redis-benchmark:redis-tools postgres:postgresql pgbench:postgresql sshd:openssh-server \
-		ssh:openssh-client python3:python3 perl:perl socat:socat mount:mount \
+		ssh:openssh-client python3:python3 perl:perl socat:socat mount:mount unshare:util-linux prlimit:util-linux tc:iproute2 \
+		/usr/lib/$(shell uname -m)-linux-gnu/faketime/libfaketimeMT.so.1:libfaketime \
 		/usr/lib/python3/dist-packages/grpc/__init__.py:python3-grpcio \
 		/usr/lib/python3/dist-packages/websockets/__init__.py:python3-websockets \
 		/usr/lib/python3/dist-packages/wsproto/__init__.py:python3-wsproto
 	$(CARGO) build --workspace --all-targets --locked
 	$(CARGO) test --workspace --locked
+
+# SOAK_SECONDS is how long.
+soak: ## half an hour of mixed traffic while pods, policies and certificates come and go
+	@tests/need.sh nft:nftables ip:iproute2 setpriv:util-linux
+	$(CARGO) build --release --locked --workspace
+	$(BIN)/soak
+
+soak-short: ## two minutes of it, with the programs of `make tests`
+	$(CARGO) build --workspace --all-targets --locked
+	SOAK_SECONDS=120 $(or $(CARGO_TARGET_DIR),target)/debug/soak
 
 docs: ## the API documentation, with warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked

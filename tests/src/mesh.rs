@@ -32,6 +32,7 @@ pub struct Mesh {
     state: LocalState,
     proxies: BTreeMap<String, Proxy>,
     environment: Vec<(String, String)>,
+    wrappers: BTreeMap<String, Vec<String>>,
     dir: TempDir,
 }
 
@@ -42,6 +43,7 @@ pub struct MeshBuilder {
     services: Vec<Service>,
     policies: Vec<Authorization>,
     environment: Vec<(String, String)>,
+    wrappers: BTreeMap<String, Vec<String>>,
     capture: Option<Capture>,
     change: Option<StateChange>,
 }
@@ -139,6 +141,15 @@ impl MeshBuilder {
         self
     }
 
+    /// A program that starts the tunnel of a node, e.g. with other limits; it gets the tunnel's path as its last
+    /// argument and has to become it by exec.
+    #[must_use]
+    pub fn wrap(mut self, node: &str, words: &[&str]) -> Self {
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        self.wrappers.insert(node.to_owned(), words);
+        self
+    }
+
     /// Other rules than the usual ones.
     #[must_use]
     pub fn capture(mut self, capture: Capture) -> Self {
@@ -195,8 +206,9 @@ impl MeshBuilder {
             change(&mut state);
         }
         let dir = tempfile::tempdir().expect("a directory");
+        let (environment, wrappers) = (self.environment, self.wrappers);
         let mut mesh =
-            Mesh { topology, state, proxies: BTreeMap::new(), environment: self.environment, dir };
+            Mesh { topology, state, proxies: BTreeMap::new(), environment, wrappers, dir };
         mesh.write_state();
         for (node, pods) in captured {
             let proxy = mesh.start_proxy(&node, pods);
@@ -387,6 +399,17 @@ impl Mesh {
     /// # Panics
     /// One of them does not do its part.
     pub async fn replace_proxy(&mut self, node: &str) {
+        let mut first = self.succeed(node).await;
+        self.signal(node, &first, "TERM").await;
+        let status = wait::soon(first.wait()).await.expect("it ends");
+        assert!(status.success(), "the first tunnel of {node} ended with {status}");
+    }
+
+    /// Starts a second tunnel on a node, and waits until it serves; returns the first.
+    ///
+    /// # Panics
+    /// It does not.
+    pub async fn succeed(&mut self, node: &str) -> Child {
         let log = self.dir.path().join(format!("{node}.log"));
         // Its own servers need other ports beside the first one's; everything else is the same.
         let offset = self.proxies[node].generation + 1;
@@ -399,13 +422,34 @@ impl Mesh {
         let proxy = self.proxies.get_mut(node).expect("the node has a tunnel");
         let wanted = offset as usize + 1;
         wait::soon(proxy.snapshots.wait_for(|count| *count >= wanted)).await.expect("an agent");
-        let mut first = std::mem::replace(&mut proxy.process, successor);
         proxy.generation = offset;
-        let pid = first.id().expect("it runs").to_string();
-        let kill = self.on_node(node, &["kill", "-TERM", &pid]).await;
+        std::mem::replace(&mut proxy.process, successor)
+    }
+
+    /// Sends a signal, by its name, to a process on a node.
+    ///
+    /// # Panics
+    /// It has ended.
+    pub async fn signal(&self, node: &str, process: &Child, name: &str) {
+        let pid = process.id().expect("it runs").to_string();
+        let kill = self.on_node(node, &["kill", &format!("-{name}"), &pid]).await;
         assert!(kill.status.success(), "{kill:?}");
-        let status = wait::soon(first.wait()).await.expect("it ends");
-        assert!(status.success(), "the first tunnel of {node} ended with {status}");
+    }
+
+    /// Ends the tunnel of a node by SIGKILL, as a crash does.
+    ///
+    /// # Panics
+    /// It has ended before.
+    pub async fn crash(&mut self, node: &str) {
+        let proxy = self.proxies.get_mut(node).expect("the node has a tunnel");
+        wait::soon(proxy.process.kill()).await.expect("it runs");
+    }
+
+    /// Starts the tunnel of a node again after a crash, without waiting for anything.
+    pub fn restart(&mut self, node: &str) {
+        let log = self.proxies[node].log.clone();
+        let process = self.spawn_ztunnel(node, &log, &[]);
+        self.proxies.get_mut(node).expect("the node has a tunnel").process = process;
     }
 
     /// The directory of the state file and the CA.
@@ -452,7 +496,11 @@ impl Mesh {
         let dir = self.dir.path();
         let room = self.node(node).room();
         let file = fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
-        let mut command = room.command(binary("ztunnel"));
+        let wrapper = self.wrappers.get(node).map(Vec::as_slice).unwrap_or_default();
+        let words = wrapper.iter().map(PathBuf::from).chain([binary("ztunnel")]);
+        let words: Vec<PathBuf> = words.collect();
+        let mut command = room.command(&words[0]);
+        command.args(&words[1..]);
         command
             .env("NODE_NAME", node)
             .env("INPOD_UDS", dir.join(format!("{node}.sock")))

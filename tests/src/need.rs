@@ -32,13 +32,14 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// One of this workspace's binaries, built beside the test.
+/// One of this workspace's binaries, built beside the test or program.
 ///
 /// # Panics
 /// It has not been built.
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test knows its own path");
-    let dir = test.ancestors().nth(2).expect("tests live in target/<profile>/deps");
+    let mut dirs = test.ancestors().skip(1).skip_while(|dir| dir.ends_with("deps"));
+    let dir = dirs.next().expect("it lives in target/<profile>, or in deps there");
     let path = dir.join(name);
     assert!(
         path.is_file(),

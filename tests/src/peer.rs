@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use ambit_identity::{CertificateSource, LocalCa, LocalSource};
 use ambit_model::Identity;
 use ambit_net::{ConnectError, ConnectOptions, ListenOptions, Transparent};
+use ambit_sandbox::Room;
 use ambit_tls::{Credential, Revocations};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -85,14 +86,15 @@ impl Mesh {
     /// # Panics
     /// The port is taken.
     pub fn listen_at(&self, pod: &str, address: SocketAddr) -> TcpListener {
-        let options = ListenOptions {
-            transparent: Transparent::Never,
-            reuse_port: false,
-            ..ListenOptions::default()
-        };
-        let netns = self.pod(pod).room().netns();
-        let listener = netns.enter(|| ambit_net::listen(address, &options)).expect("a namespace");
-        listener.expect("the port is free").into_tokio().expect("a runtime")
+        listen_in(self.pod(pod).room(), address)
+    }
+
+    /// Listens on one address of a node.
+    ///
+    /// # Panics
+    /// The port is taken.
+    pub fn listen_on_node(&self, node: &str, address: SocketAddr) -> TcpListener {
+        listen_in(self.node(node).room(), address)
     }
 
     /// Runs a program in a pod that [greets](greet) every connection with `<greeting> <client's address>`.
@@ -149,6 +151,17 @@ impl Mesh {
         let dir = tempfile::tempdir().expect("a directory");
         sign(LocalCa::open_or_create(dir.path(), SystemTime::now()).expect("a CA"), identity).await
     }
+}
+
+fn listen_in(room: &Room, address: SocketAddr) -> TcpListener {
+    let options = ListenOptions {
+        transparent: Transparent::Never,
+        reuse_port: false,
+        ..ListenOptions::default()
+    };
+    let listener = room.netns().enter(|| ambit_net::listen(address, &options));
+    let listener = listener.expect("a namespace").expect("the port is free");
+    listener.into_tokio().expect("a runtime")
 }
 
 async fn sign(ca: LocalCa, identity: &Identity) -> Credential {

@@ -14,6 +14,8 @@ pub struct Usage {
     pub peak: u64,
     /// Open descriptors.
     pub descriptors: usize,
+    /// Threads.
+    pub threads: u64,
 }
 
 impl Usage {
@@ -31,14 +33,15 @@ impl Usage {
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-            number.expect("the kernel says") << 10
+            number.expect("the kernel says")
         };
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs");
         Self {
             cpu,
-            memory: field("VmRSS:"),
-            peak: field("VmHWM:"),
+            memory: field("VmRSS:") << 10,
+            peak: field("VmHWM:") << 10,
             descriptors: descriptors.count(),
+            threads: field("Threads:"),
         }
     }
 

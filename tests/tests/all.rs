@@ -2,6 +2,7 @@
 
 mod cluster;
 mod examples;
+mod faults;
 mod fuzz;
 mod hostile;
 mod house;

@@ -5,6 +5,9 @@ use std::time::Duration;
 use ambit_sandbox::{Binaries, Component, Event, Options, Sandbox, Settings, Source};
 use ambit_tests::{binary, eventually, missing};
 
+/// The server's port for bytes.
+pub(crate) const TCP: u16 = 9000;
+
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A server on the first node, clients on both, one of them outside the mesh.
@@ -32,7 +35,7 @@ fn pod(namespace: &str, name: &str, node: &str, spec: &str) -> String {
     )
 }
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings::from(Binaries {
         ztunnel: binary("ztunnel"),
         agent: binary("ambit-agent"),
@@ -41,10 +44,10 @@ fn settings() -> Settings {
     })
 }
 
-async fn start(settings: Settings) -> Sandbox {
+pub(crate) async fn start(settings: Settings) -> Sandbox {
     let echo = binary("echo");
     let serve = format!(
-        "{{name: c, command: [{}, serve, --http, \"8080\"], ports: [{{name: http, containerPort: 8080}}], \
+        "{{name: c, command: [{}, serve, --http, \"8080\", --tcp-banner, \"{TCP}\"], ports: [{{name: http, containerPort: 8080}}], \
          readinessProbe: {{httpGet: {{port: http, path: /}}, periodSeconds: 1}}}}",
         echo.display()
     );
@@ -90,7 +93,7 @@ async fn ask(sandbox: &Sandbox, client: &str) -> Option<String> {
 }
 
 /// Waits until exactly `expected` of near, far and outsider get an answer.
-async fn reached(sandbox: &Sandbox, expected: [bool; 3]) {
+pub(crate) async fn reached(sandbox: &Sandbox, expected: [bool; 3]) {
     eventually(|| async {
         let mut answers = [false; 3];
         for (client, answered) in ["near", "far", "outsider"].iter().zip(&mut answers) {
