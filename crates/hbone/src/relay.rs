@@ -3,9 +3,10 @@
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::net::Shutdown;
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
-use ambit_net::{Counters, ResetOnDrop, Side, read_chunk, write_all_bytes, write_last_bytes};
+use ambit_net::{Counters, ResetOnDrop, Side, read_chunk, write_bytes};
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 use socket2::SockRef;
@@ -117,13 +118,8 @@ async fn download(recv: &mut RecvStream, tcp: &TcpStream, count: &Count<'_>) -> 
         // What came along is here already: an end can go out with the last bytes.
         let following = poll_fn(|cx| Poll::Ready(poll_next(recv, cx))).await;
         let is_last = matches!(following, Poll::Ready(Ok(None)));
-        let sent = count.pressure.write(async {
-            match is_last {
-                true => write_last_bytes(tcp, data).await,
-                false => write_all_bytes(tcp, data).await,
-            }
-        });
-        sent.await.map_err(Error::Tcp)?;
+        let write = pin!(write_bytes(tcp, data, is_last));
+        count.pressure.write(write).await.map_err(Error::Tcp)?;
         count.add_to_tcp(n);
         recv.flow_control().release_capacity(n)?;
         next = match following {

@@ -50,28 +50,16 @@ pub async fn read_chunk(stream: &TcpStream) -> io::Result<Bytes> {
 ///
 /// What the socket reports; [`is_reset`](crate::is_reset) tells that the peer is gone.
 pub async fn write_all_bytes(stream: &TcpStream, data: Bytes) -> io::Result<()> {
-    write_all(stream, data, send).await
+    write_bytes(stream, data, false).await
 }
 
-/// Sends all of `data`, and then that nothing more will come: in one packet, if `data` fits into one.
+/// The same, and then, of the last bytes, that nothing more will come: in one packet, if `data` fits into one.
 ///
 /// # Errors
 ///
 /// As for [`write_all_bytes`].
-pub async fn write_last_bytes(stream: &TcpStream, data: Bytes) -> io::Result<()> {
-    write_all(stream, data, send_last).await?;
-    match SockRef::from(stream).shutdown(Shutdown::Write) {
-        // Gone already; if that was an error, reading tells.
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-        ended => ended,
-    }
-}
-
-async fn write_all(
-    stream: &TcpStream,
-    mut data: Bytes,
-    send: fn(&TcpStream, &[u8]) -> io::Result<usize>,
-) -> io::Result<()> {
+pub async fn write_bytes(stream: &TcpStream, mut data: Bytes, is_last: bool) -> io::Result<()> {
+    let send = if is_last { send_last } else { send };
     loop {
         match send(stream, &data) {
             Ok(sent) => data.advance(sent),
@@ -79,9 +67,14 @@ async fn write_all(
             Err(error) => return Err(error),
         }
         if data.is_empty() {
-            return Ok(());
+            break;
         }
         poll_fn(|cx| stream.poll_write_ready(cx)).await?;
+    }
+    match is_last.then(|| SockRef::from(stream).shutdown(Shutdown::Write)) {
+        // Gone already; if that was an error, reading tells.
+        Some(Err(error)) if error.kind() != io::ErrorKind::NotConnected => Err(error),
+        _ => Ok(()),
     }
 }
 

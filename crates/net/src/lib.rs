@@ -5,7 +5,7 @@
 //! - [`connect`]: dials out of a namespace, from a chosen source address, and says what a failure means.
 //! - [`original_dst`], [`canonical`]: where a redirected connection was going.
 //! - [`relay`]: TCP to TCP through the kernel, for two pods of one node.
-//! - [`read_chunk`], [`write_all_bytes`], [`write_last_bytes`]: TCP to and from `Bytes`, for the tunnel.
+//! - [`read_chunk`], [`write_all_bytes`], [`write_bytes`]: TCP to and from `Bytes`, for the tunnel.
 //! - [`PacketSocket`]: packets with descriptors, from process to process.
 //!
 //! Nothing here knows of identities, policies or protocols.
@@ -23,7 +23,7 @@ mod tcp;
 mod testing;
 
 pub use address::{canonical, canonical_ip, original_dst};
-pub use chunk::{read_chunk, write_all_bytes, write_last_bytes};
+pub use chunk::{read_chunk, write_all_bytes, write_bytes};
 pub use connect::{ConnectError, ConnectOptions, connect};
 pub use limits::raise_descriptor_limit;
 pub use listen::{ListenOptions, Listener, Transparent, bind_udp, listen};
