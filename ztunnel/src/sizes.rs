@@ -7,11 +7,12 @@ fn size<A, F: Future>(_: impl Fn(A) -> F) -> usize {
     size_of::<F>()
 }
 
-/// Limits are a little above what was measured; what only opening a connection needs belongs in a box.
+/// Limits are a little above what was measured; what only opening a connection needs belongs in a box. With what the
+/// runtime adds, an outbound task of 2,432 bytes is the largest that the allocator gives 2,560.
 #[test]
 fn tasks_of_connections_stay_small() {
     for (task, size, limit) in [
-        ("outbound", size(|(local, tcp, source)| outbound::handle(local, tcp, source)), 2_300),
+        ("outbound", size(|(local, tcp, source)| outbound::handle(local, tcp, source)), 2_432),
         ("inbound", size(|(peer, connect)| inbound::Peer::handle(peer, connect)), 3_200),
         ("plaintext", size(|(local, tcp, source)| plaintext::handle(local, tcp, source)), 1_500),
         ("tunnel", size(|(local, tcp, peer)| inbound::serve(local, tcp, peer)), 6_400),
