@@ -8,12 +8,12 @@ fn size<A, F: Future>(_: impl Fn(A) -> F) -> usize {
 }
 
 /// Limits are a little above what was measured; what only opening a connection needs belongs in a box. With what the
-/// runtime adds, an outbound task of 2,432 bytes is the largest that the allocator gives 2,560.
+/// runtime adds, tasks of 2,432 and of 3,456 bytes are the largest that the allocator gives 2,560 and 3,584.
 #[test]
 fn tasks_of_connections_stay_small() {
     for (task, size, limit) in [
         ("outbound", size(|(local, tcp, source)| outbound::handle(local, tcp, source)), 2_432),
-        ("inbound", size(|(peer, connect)| inbound::Peer::handle(peer, connect)), 3_200),
+        ("inbound", size(|(peer, connect)| inbound::Peer::handle(peer, connect)), 3_456),
         ("plaintext", size(|(local, tcp, source)| plaintext::handle(local, tcp, source)), 1_500),
         ("tunnel", size(|(local, tcp, peer)| inbound::serve(local, tcp, peer)), 6_400),
     ] {
