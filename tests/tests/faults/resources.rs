@@ -82,7 +82,8 @@ async fn without_descriptors_new_connections_wait_and_open_ones_go_on() {
     let (netns, to) = (mesh.pod("client").room().netns(), mesh.at("server", PORT));
     let mut held = Vec::new();
     for _ in 0..MANY {
-        held.push(mesh.dial("client", to).await.unwrap());
+        // The last ones are reset: their pod has its share of what is left.
+        held.extend(mesh.dial("client", to).await.ok());
     }
     mesh.logged("n1", "cannot accept connections").await;
     // What was open before goes on; whoever comes anew has to wait, or is refused.
@@ -98,7 +99,7 @@ async fn without_descriptors_new_connections_wait_and_open_ones_go_on() {
     drop(held);
     eventually(|| async { open(netns, to).await.map(drop).map_err(|e| e.to_string()) }).await;
     eventually(|| async {
-        open(netns, to).await.unwrap();
+        open(netns, to).await.map_err(|error| error.to_string())?;
         let log = mesh.log("n1");
         if log.contains("accepting connections again") { Ok(()) } else { Err(log) }
     })
