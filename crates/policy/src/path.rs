@@ -107,7 +107,7 @@ impl<'a> RequestPath<'a> {
             _ => normal::normalise(raw, slashes)?,
         };
         let decoded = normal::decode(&path)?;
-        let bare = normal::without_parameters(decoded.as_deref().unwrap_or(&path))?;
+        let bare = normal::without_parameters(decoded.as_deref().unwrap_or(&path));
         Ok(Self { authority, path, query, decoded, bare })
     }
 

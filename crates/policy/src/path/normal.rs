@@ -16,13 +16,11 @@ pub(super) fn normalise(raw: &str, slashes: EncodedSlashes) -> Result<Cow<'_, st
     if characters.split("%25").skip(1).any(|after| hides(after.as_bytes(), slashes)) {
         return Err(RefusedPath::EncodedTwice);
     }
-    let path = resolve(characters.split('/').skip(1));
-    for segment in path.split('/').filter(|s| s.contains("%2F") || s.contains("%5C")) {
-        let pieces = segment.split("%2F").flat_map(|piece| piece.split("%5C"));
-        if pieces.map(name).any(is_dots) {
-            return Err(RefusedPath::HiddenDots);
-        }
+    // All of it, before a step up takes out of sight what no two servers read alike.
+    if decode(&characters)?.as_deref().unwrap_or(&characters).split('/').any(hides_dots) {
+        return Err(RefusedPath::HiddenDots);
     }
+    let path = resolve(characters.split('/').skip(1));
     Ok(if path == raw { Cow::Borrowed(raw) } else { Cow::Owned(path) })
 }
 
@@ -72,6 +70,12 @@ fn hides(mut after: &[u8], slashes: EncodedSlashes) -> bool {
         b';' | b'?' | b'#' => true,
         _ => is_unreserved(byte) || byte.is_ascii_control() || !byte.is_ascii(),
     }
+}
+
+/// Whether some servers take a decoded segment, or a part of it, for a step, and others for a name.
+fn hides_dots(segment: &str) -> bool {
+    let mut pieces = segment.split("%2F").flat_map(|piece| piece.split("%5C"));
+    !is_dots(segment) && pieces.any(|piece| is_dots(name(piece)))
 }
 
 /// The segments, which stand after a slash each, without those that say where to go.
@@ -132,15 +136,8 @@ pub(super) fn decode_bytes(text: &str) -> Vec<u8> {
 }
 
 /// A decoded path without the parameters of its segments; `None` where it has none.
-pub(super) fn without_parameters(decoded: &str) -> Result<Option<String>, RefusedPath> {
-    if !decoded.contains(';') {
-        return Ok(None);
-    }
-    let hidden = |segment: &str| segment.contains(';') && is_dots(name(segment));
-    if decoded.split('/').any(hidden) {
-        return Err(RefusedPath::HiddenDots);
-    }
-    Ok(Some(resolve(decoded.split('/').skip(1).map(name))))
+pub(super) fn without_parameters(decoded: &str) -> Option<String> {
+    decoded.contains(';').then(|| resolve(decoded.split('/').skip(1).map(name)))
 }
 
 fn name(segment: &str) -> &str {

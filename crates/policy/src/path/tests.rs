@@ -88,6 +88,7 @@ fn refused() {
         ("/%e0%80%af", NotUtf8),
         ("/ad%ffmin", NotUtf8),
         ("/%ed%a0%80", NotUtf8),
+        ("/dmin/%c0%ae%2f..%2fadmin", NotUtf8),
         ("/%252e%252e/admin", EncodedTwice),
         ("/a%252fb", EncodedTwice),
         ("/a%255Cb", EncodedTwice),
@@ -103,6 +104,7 @@ fn refused() {
         ("/a/.;/b", HiddenDots),
         ("/a/..%3b/b", HiddenDots),
         ("/a/%2e%2e;/b", HiddenDots),
+        ("/a/..;/../b", HiddenDots),
     ];
     for (raw, why) in table {
         assert_eq!(parse(raw), Err(*why), "{raw:?}");
@@ -144,6 +146,7 @@ fn encoded_slashes_may_be_kept() {
         ("/projects/a%252Fb", Ok("/projects/a%252Fb".to_owned())),
         ("/projects/..%2fadmin", Err(HiddenDots)),
         ("/projects/a%5c..;x", Err(HiddenDots)),
+        ("/projects/a%5c..%3bx", Err(HiddenDots)),
         ("/projects/%252e", Err(EncodedTwice)),
         ("/a//b\\c", Ok("/a/b/c".to_owned())),
     ];
