@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use ambit_net::NetNs;
-use ambit_tests::{DEADLINE, Traffic, binary, echo_bytes, open};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use ambit_tests::{Traffic, binary, echo_bytes, echoes, open};
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::Round;
 use crate::stage::Stage;
@@ -109,22 +109,14 @@ impl Clients {
         round.lines.push(format!("{answered} HTTP requests, {repeated} of them twice"));
         let mut alive = 0;
         for mut idle in self.idle {
-            match timeout(DEADLINE, still_there(&mut idle)).await {
-                Ok(Ok(())) => alive += 1,
-                other => round.complaints.push(format!("idle: {other:?}")),
+            match echoes(&mut idle).await {
+                Ok(()) => alive += 1,
+                Err(error) => round.complaints.push(format!("idle: {error}")),
             }
         }
         round.lines.push(format!("{alive} idle connections"));
         round
     }
-}
-
-/// Whether a connection on which nothing happened works.
-async fn still_there(tcp: &mut BufReader<TcpStream>) -> std::io::Result<()> {
-    tcp.write_all(b"still there\n").await?;
-    let mut line = String::new();
-    tcp.read_line(&mut line).await?;
-    if line == "still there\n" { Ok(()) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) }
 }
 
 // === impl Transfers ===

@@ -21,6 +21,6 @@ pub use need::{binary, find, missing};
 pub use neighbour::{Latencies, Neighbour, Percentiles};
 pub use peer::{Answer, Caller, Peer, Seen, Tunnel, connect_request, greet, identity};
 pub use pod::{Finished, Running, run_in, start_in};
-pub use traffic::{Account, Traffic, echo_bytes, open};
+pub use traffic::{Account, Traffic, echo_bytes, echoes, open};
 pub use usage::Usage;
 pub use wait::{DEADLINE, eventually, eventually_within, soon};

@@ -169,6 +169,14 @@ pub async fn open(netns: &NetNs, to: SocketAddr) -> io::Result<BufReader<TcpStre
     }
 }
 
+/// Whether what is said on a connection that [`open`] made comes back.
+///
+/// # Errors
+/// It does not, or not in time.
+pub async fn echoes(tcp: &mut BufReader<TcpStream>) -> io::Result<()> {
+    in_time(exchange(tcp, 0)).await
+}
+
 /// A word that has to come back as it is.
 async fn exchange(tcp: &mut BufReader<TcpStream>, number: u64) -> io::Result<()> {
     let word = format!("word {number}\n");

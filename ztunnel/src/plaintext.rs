@@ -79,7 +79,7 @@ async fn admit(
     facts: &OwnedFacts,
 ) -> Result<TcpStream, PlaintextError> {
     authorize(&local.context, &local.context.state.snapshot(), workload, facts)?;
-    Ok(local.pod.connect_app(facts.source_ip, facts.destination).await?)
+    Ok(local.pod.connect_app_beside_client(facts.source_ip, facts.destination).await?)
 }
 
 fn flow(

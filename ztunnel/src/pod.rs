@@ -25,6 +25,9 @@ use crate::local::Reachable;
 
 /// How long a connection waits for the state that is needed to decide about it (protocol fact: 5 s).
 pub(crate) const STATE_DEADLINE: Duration = Duration::from_secs(5);
+/// Added to the mark of a connection that ztunnel makes as a client whose own connection to the same port is on the
+/// pod's record (`ambit_redirect`; Istio ambient's rules ignore it).
+const AS_CLIENT_MARK: u32 = 0x1000;
 
 /// A pod whose traffic this process carries.
 pub(crate) struct Pod {
@@ -214,7 +217,9 @@ impl Pod {
         destination: SocketAddr,
         timeout: Duration,
     ) -> Result<TcpStream, ConnectError> {
-        self.dial(None, destination, timeout, self.tcp_options()).await
+        let tcp = self.tcp_options();
+        ambit_net::connect(destination, &ConnectOptions { timeout, tcp, ..self.dial_options() })
+            .await
     }
 
     /// Dials an application of the pod as `source`, if its address can be kept.
@@ -226,10 +231,7 @@ impl Pod {
         source: IpAddr,
         destination: SocketAddr,
     ) -> Result<TcpStream, ConnectError> {
-        let keep = self.keeps_source
-            && source != destination.ip()
-            && source.is_ipv4() == destination.is_ipv4();
-        self.connect_app_from(keep.then_some(source), destination).await
+        self.connect_app_from(self.borrowed(source, destination), destination).await
     }
 
     /// Dials an application of the pod, as `source` if given.
@@ -241,26 +243,42 @@ impl Pod {
         source: Option<IpAddr>,
         destination: SocketAddr,
     ) -> Result<TcpStream, ConnectError> {
-        // One kernel has both ends: neither vanishes without a word.
-        let tcp = TcpOptions { keepalive: None, user_timeout: None, ..self.tcp_options() };
-        self.dial(source, destination, self.sockets.connect_timeout, tcp).await
+        ambit_net::connect(destination, &self.app_options(source)).await
     }
 
-    async fn dial(
+    /// As [`Self::connect_app`], for a client that takes itself to be connected to the application. The kernel may choose
+    /// the client's own port for this connection too; by the mark the pod's rules keep the two apart.
+    pub(crate) async fn connect_app_beside_client(
         &self,
-        source: Option<IpAddr>,
+        source: IpAddr,
         destination: SocketAddr,
-        timeout: Duration,
-        tcp: TcpOptions,
     ) -> Result<TcpStream, ConnectError> {
-        let options = ConnectOptions {
-            netns: self.netns.as_ref(),
-            source,
-            mark: self.sockets.mark,
-            timeout,
-            tcp,
-        };
+        let mut options = self.app_options(self.borrowed(source, destination));
+        options.mark = options.mark.map(|mark| mark | AS_CLIENT_MARK);
         ambit_net::connect(destination, &options).await
+    }
+
+    /// The source to connect from, if it can be this one.
+    fn borrowed(&self, source: IpAddr, destination: SocketAddr) -> Option<IpAddr> {
+        let keep = self.keeps_source
+            && source != destination.ip()
+            && source.is_ipv4() == destination.is_ipv4();
+        keep.then_some(source)
+    }
+
+    fn app_options(&self, source: Option<IpAddr>) -> ConnectOptions<'_> {
+        // One kernel has both ends: neither vanishes without a word.
+        let tcp = TcpOptions { keepalive: None, user_timeout: None, ..self.tcp_options() };
+        let timeout = self.sockets.connect_timeout;
+        ConnectOptions { source, timeout, tcp, ..self.dial_options() }
+    }
+
+    fn dial_options(&self) -> ConnectOptions<'_> {
+        ConnectOptions {
+            netns: self.netns.as_ref(),
+            mark: self.sockets.mark,
+            ..ConnectOptions::default()
+        }
     }
 
     fn tcp_options(&self) -> TcpOptions {

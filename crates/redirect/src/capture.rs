@@ -14,6 +14,9 @@ pub const HBONE_PORT: u16 = 15008;
 pub const DNS_PORT: u16 = 15053;
 /// SO_MARK of every socket of ztunnel in the pod, under the mask 0xfff (Istio ambient: 1337).
 pub const PACKET_MARK: u32 = 0x539;
+/// What Ambit's ztunnel adds to its mark where it connects as a client whose own connection to the same port may be on
+/// record: the two may have one port, and the kernel must not take them for one. Istio ambient's rules ignore it.
+pub const AS_CLIENT_MARK: u32 = 0x1000;
 /// The mark of connections that ztunnel opened towards the pod, under the same mask (Istio ambient: 0x111).
 pub(crate) const CONNECTION_MARK: u32 = 0x111;
 /// The bits of a mark that mean something to the mesh.

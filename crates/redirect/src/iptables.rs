@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::capture::{CONNECTION_MARK, MARK_MASK, PACKET_MARK};
+use crate::capture::{AS_CLIENT_MARK, CONNECTION_MARK, MARK_MASK, PACKET_MARK};
 use crate::drift::Listing;
 use crate::error::Error;
 use crate::rules::{Chain, Family, Match, Rule, RuleSet, Table, Verdict};
@@ -139,6 +139,11 @@ fn condition(condition: &Match) -> String {
         Match::UdpTo(port) => format!("-p udp -m udp --dport {port}"),
         Match::UdpFrom(port) => format!("-p udp -m udp --sport {port}"),
         Match::Marked => format!("-m mark --mark {PACKET_MARK:#x}/{MARK_MASK:#x}"),
+        Match::MarkedAsClient => format!(
+            "-m mark --mark {:#x}/{:#x}",
+            AS_CLIENT_MARK | PACKET_MARK,
+            AS_CLIENT_MARK | MARK_MASK
+        ),
         Match::NotMarked => format!("-m mark ! --mark {PACKET_MARK:#x}/{MARK_MASK:#x}"),
         Match::MarkedAsReply => format!("-m mark --mark {CONNECTION_MARK:#x}/{MARK_MASK:#x}"),
         Match::ConnectionMarked => {
@@ -159,6 +164,7 @@ fn verdict(verdict: Verdict) -> String {
             "-j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff".to_owned()
         }
         Verdict::Zone => "-j CT --zone 1".to_owned(),
+        Verdict::OriginalZone => "-j CT --zone-orig 1".to_owned(),
     }
 }
 

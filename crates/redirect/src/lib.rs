@@ -23,8 +23,8 @@ use std::os::fd::AsFd;
 
 pub use backend::Backend;
 pub use capture::{
-    Capture, DNS_PORT, HBONE_PORT, INBOUND_PORT, InterfaceName, InvalidInterfaceName,
-    OUTBOUND_PORT, PACKET_MARK, PROBE_V4, PROBE_V6,
+    AS_CLIENT_MARK, Capture, DNS_PORT, HBONE_PORT, INBOUND_PORT, InterfaceName,
+    InvalidInterfaceName, OUTBOUND_PORT, PACKET_MARK, PROBE_V4, PROBE_V6,
 };
 pub use drift::{Change, Drift};
 pub use error::Error;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use crate::capture::{CONNECTION_MARK, MARK_MASK, PACKET_MARK};
+use crate::capture::{AS_CLIENT_MARK, CONNECTION_MARK, MARK_MASK, PACKET_MARK};
 use crate::drift::Listing;
 use crate::error::Error;
 use crate::rules::{Chain, Family, Match, Rule, RuleSet, Table, Verdict};
@@ -115,6 +115,11 @@ fn condition(condition: &Match) -> String {
         Match::UdpTo(port) => format!("udp dport {port}"),
         Match::UdpFrom(port) => format!("udp sport {port}"),
         Match::Marked => format!("meta mark & {MARK_MASK:#x} == {PACKET_MARK:#x}"),
+        Match::MarkedAsClient => format!(
+            "meta mark & {:#x} == {:#x}",
+            AS_CLIENT_MARK | MARK_MASK,
+            AS_CLIENT_MARK | PACKET_MARK
+        ),
         Match::NotMarked => format!("meta mark & {MARK_MASK:#x} != {PACKET_MARK:#x}"),
         Match::MarkedAsReply => format!("meta mark & {MARK_MASK:#x} == {CONNECTION_MARK:#x}"),
         Match::ConnectionMarked => format!("ct mark & {MARK_MASK:#x} == {CONNECTION_MARK:#x}"),
@@ -131,6 +136,7 @@ fn verdict(verdict: Verdict) -> String {
         }
         Verdict::RestoreMark => "meta mark set ct mark".to_owned(),
         Verdict::Zone => "ct zone set 1".to_owned(),
+        Verdict::OriginalZone => "ct original zone set 1".to_owned(),
     }
 }
 

@@ -84,6 +84,8 @@ pub enum Match {
     UdpFrom(u16),
     /// ztunnel sent it.
     Marked,
+    /// ztunnel sent it, as a client that is connected to the pod itself.
+    MarkedAsClient,
     /// Anyone but ztunnel sent it.
     NotMarked,
     /// Its mark says that it belongs to a connection that ztunnel opened.
@@ -107,6 +109,8 @@ pub enum Verdict {
     RestoreMark,
     /// It is tracked apart from the pod's own packets (conntrack zone 1).
     Zone,
+    /// The same for this direction only. Replies are found without knowing of it.
+    OriginalZone,
 }
 
 // === impl RuleSet ===

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use ambit_tests::{Caller, DEADLINE, Mesh, MeshBuilder, eventually, identity, missing, open, soon};
+use ambit_tests::{
+    Caller, DEADLINE, Mesh, MeshBuilder, echoes, eventually, identity, missing, open, soon,
+};
 use futures_util::future::join_all;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{PORT, apart, traffic};
 
@@ -32,19 +33,29 @@ async fn start(builder: MeshBuilder) -> Mesh {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_in_full_queues_is_served() {
+    storm_is_served("n1", "client", 15001).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_from_outside_in_full_queues_is_served() {
+    storm_is_served("n2", "outsider", 15006).await;
+}
+
+/// A storm of connections from a pod to the server, which wait on `node`, whose tunnel is replaced.
+async fn storm_is_served(node: &str, from: &str, port: u16) {
     if missing(&["ss"]).is_some() {
         return;
     }
     let mut mesh = start(patient()).await;
-    let traffic = traffic(&mesh, "client").await;
-    let mut first = mesh.succeed("n1").await;
-    mesh.signal("n1", &first, "STOP").await;
-    let (netns, to) = (mesh.pod("client").room().netns(), mesh.at("server", PORT));
+    let traffic = traffic(&mesh, from).await;
+    let mut first = mesh.succeed(node).await;
+    mesh.signal(node, &first, "STOP").await;
+    let (netns, to) = (mesh.pod(from).room().netns(), mesh.at("server", PORT));
     let storm = join_all((0..STORM).map(|_| open(netns, to)));
     let upgrade = async {
-        full(&mesh, "client", 15001).await;
-        mesh.signal("n1", &first, "TERM").await;
-        mesh.signal("n1", &first, "CONT").await;
+        full(&mesh, if node == "n1" { from } else { "server" }, port).await;
+        mesh.signal(node, &first, "TERM").await;
+        mesh.signal(node, &first, "CONT").await;
     };
     let (served, ()) = in_time(async { tokio::join!(storm, upgrade) }).await;
     let failed = tally(served.iter().filter_map(|served| served.as_ref().err()));
@@ -53,7 +64,7 @@ async fn what_waits_in_full_queues_is_served() {
     let account = traffic.stop().await;
     assert_eq!(account.failures, [""; 0], "{account:?}");
     assert!(soon(first.wait()).await.unwrap().success());
-    mesh.logged("n1", "connections_cut=0").await;
+    mesh.logged(node, "connections_cut=0").await;
 }
 
 /// How often each complaint was made.
@@ -130,7 +141,7 @@ async fn what_runs_may_finish_and_what_is_cut_is_counted() {
     mesh.signal("n1", &first, "TERM").await;
     mesh.logged("n1", "draining").await;
     for tcp in &mut held {
-        echoes(tcp).await;
+        echoes(tcp).await.unwrap();
     }
     let mut finished = held.pop().unwrap();
     finished.shutdown().await.unwrap();
@@ -140,11 +151,4 @@ async fn what_runs_may_finish_and_what_is_cut_is_counted() {
         assert!(!matches!(soon(cut.read(&mut [0])).await, Ok(1..)), "it is open still");
     }
     mesh.logged("n1", "connections_cut=2").await;
-}
-
-async fn echoes(tcp: &mut BufReader<TcpStream>) {
-    tcp.write_all(b"still there\n").await.unwrap();
-    let mut line = String::new();
-    soon(tcp.read_line(&mut line)).await.unwrap();
-    assert_eq!(line, "still there\n");
 }

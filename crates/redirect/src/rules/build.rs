@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{Chain, Family, Match, Rule, RuleSet, Table, Verdict};
 use crate::capture::{Capture, DNS_PORT, HBONE_PORT, INBOUND_PORT, InterfaceName, OUTBOUND_PORT};
 
-/// The rules for `capture`, in Istio ambient's order.
+/// The rules for `capture`, in Istio ambient's order, and one of ours ([`Verdict::OriginalZone`]).
 pub fn rules(capture: &Capture) -> RuleSet {
     let build = Build { capture };
     let mut chains = vec![
@@ -14,7 +14,7 @@ pub fn rules(capture: &Capture) -> RuleSet {
         (Table::Nat, Chain::Prerouting, build.nat_prerouting()),
         (Table::Nat, Chain::Output, build.nat_output()),
     ];
-    if capture.dns {
+    if capture.dns || capture.inbound {
         chains.push((Table::Raw, Chain::Prerouting, build.raw_prerouting()));
         chains.push((Table::Raw, Chain::Output, build.raw_output()));
     }
@@ -88,11 +88,17 @@ impl Build<'_> {
     }
 
     fn raw_prerouting(&self) -> Vec<Rule> {
-        self.any(vec![Match::UdpFrom(53), Match::NotMarked], Verdict::Zone).collect()
+        let answers = self.any(vec![Match::UdpFrom(53), Match::NotMarked], Verdict::Zone);
+        answers.filter(|_| self.capture.dns).collect()
     }
 
     fn raw_output(&self) -> Vec<Rule> {
-        self.any(vec![Match::UdpTo(53), Match::Marked], Verdict::Zone).collect()
+        let queries = self.any(vec![Match::UdpTo(53), Match::Marked], Verdict::Zone);
+        let as_client = self.any(vec![Match::Tcp, Match::MarkedAsClient], Verdict::OriginalZone);
+        queries
+            .filter(|_| self.capture.dns)
+            .chain(as_client.filter(|_| self.capture.inbound))
+            .collect()
     }
 
     /// A rule for every captured family.

@@ -11,8 +11,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::run::Netns;
 use crate::{
-    Backend, Capture, Change, HostProbes, PACKET_MARK, PROBE_V4, PROBE_V6, apply, apply_host, pass,
-    remove, remove_host, verify,
+    AS_CLIENT_MARK, Backend, Capture, Change, HostProbes, PACKET_MARK, PROBE_V4, PROBE_V6, apply,
+    apply_host, pass, remove, remove_host, verify,
 };
 
 const BACKENDS: [Backend; 2] = [Backend::Nftables, Backend::Iptables];
@@ -367,6 +367,50 @@ fn replies_to_spoofed_connections_come_back() {
         ztunnel.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         (&ztunnel).read_to_string(&mut got).unwrap();
         assert_eq!(got, "hello", "{backend:?}");
+        remove(&pod.0).unwrap();
+    }
+}
+
+/// ztunnel connects as the client, with a port of the kernel's choice: it may be the very one by which the client has its
+/// own connection to the same port.
+#[test]
+fn a_client_and_ztunnel_in_its_name_may_have_one_port() {
+    let Some((pod, peer)) = Namespace::pair() else {
+        return;
+    };
+    let limit = Duration::from_secs(5);
+    for backend in BACKENDS {
+        apply(&pod.0, &Capture::default(), backend).unwrap();
+        for (pod_ip, domain) in [(POD[0], Domain::IPV4), (POD[1], Domain::IPV6)] {
+            let listen = |port| pod.inside(|| bound(|| TcpListener::bind((pod_ip, port))));
+            let (app, captured) = (listen(8080), listen(15006));
+            let to = app.local_addr().unwrap();
+            let client = peer.inside(|| TcpStream::connect_timeout(&to, limit).unwrap());
+            let (accepted, from) = captured.accept().unwrap();
+            let ztunnel = pod.inside(|| {
+                let socket = Socket::new(domain, Type::STREAM, None).unwrap();
+                socket.set_mark(PACKET_MARK | AS_CLIENT_MARK).unwrap();
+                if from.is_ipv4() {
+                    socket.set_ip_transparent_v4(true).unwrap();
+                } else {
+                    socket.set_ip_transparent_v6(true).unwrap();
+                }
+                socket.bind(&from.into()).unwrap();
+                socket.connect_timeout(&to.into(), limit).unwrap();
+                TcpStream::from(socket)
+            });
+            let (served, seen) = app.accept().unwrap();
+            assert_eq!(seen, from, "{backend:?}: the application sees the client");
+            for (one, other) in [(&client, &accepted), (&ztunnel, &served)] {
+                for (mut from, mut to) in [(one, other), (other, one)] {
+                    std::io::Write::write_all(&mut from, b"hello").unwrap();
+                    to.set_read_timeout(Some(limit)).unwrap();
+                    let mut got = [0; 5];
+                    to.read_exact(&mut got).unwrap();
+                    assert_eq!(&got, b"hello", "{backend:?}");
+                }
+            }
+        }
         remove(&pod.0).unwrap();
     }
 }
