@@ -13,12 +13,16 @@ use crate::context::Local;
 /// of several in a storm each gets as much as another.
 const SHARE: usize = 8;
 
+/// Descriptors that no connection of a pod is accepted for: what has been accepted needs a second one, and the process
+/// itself some.
+const RESERVE: usize = 64;
+
 /// What all pods share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Connections that one pod may have (`POD_MAX_CONNECTIONS`).
     pub connections: usize,
-    /// Descriptors that the process may have.
+    /// Descriptors that connections may have.
     pub descriptors: usize,
 }
 
@@ -36,6 +40,11 @@ pub(crate) enum Excess {
 // === impl Limits ===
 
 impl Limits {
+    /// The limits of a process that may have so many `descriptors`.
+    pub(crate) fn new(connections: usize, descriptors: usize) -> Self {
+        Self { connections, descriptors: descriptors - RESERVE.min(descriptors / 4) }
+    }
+
     /// Whether a pod with so many connections may have another one.
     ///
     /// `descriptor` is the number of a descriptor that has just been made. The kernel gives the lowest that is free
@@ -97,6 +106,12 @@ impl Excess {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn some_descriptors_are_kept_back() {
+        assert_eq!(Limits::new(9, 1_048_576).descriptors, 1_048_512);
+        assert_eq!(Limits::new(9, 160).descriptors, 120);
+    }
 
     #[test]
     fn a_pod_has_its_limit_and_a_share_of_what_is_left() {

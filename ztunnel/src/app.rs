@@ -100,7 +100,7 @@ fn context(
         dns: wiring::dns(&config, state.clone(), registry),
         pods: LocalPods::default(),
         workers: workers.handles(),
-        limits: Limits { connections: config.pod_connections, descriptors: wiring::descriptors() },
+        limits: Limits::new(config.pod_connections, wiring::descriptors()),
         config,
         state,
         identities,

@@ -6,7 +6,7 @@ use ambit_model::{Identity, Workload};
 use ambit_policy::{Decision, Facts, decide};
 use ambit_state::Snapshot;
 
-use crate::connections::OwnedFacts;
+use crate::connections::{Connection, OwnedFacts};
 use crate::context::Context;
 use crate::pod::{Pod, PodInfo};
 
@@ -15,7 +15,11 @@ use crate::pod::{Pod, PodInfo};
 #[error("{0}")]
 pub(crate) struct Denied(String);
 
-/// Asks the policies of `workload` about a connection to it.
+/// The policies that allowed a connection, by their version.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowed(u64);
+
+/// Asks the policies of `workload` about a connection to it. Once it is listed, [`Allowed::confirm`].
 ///
 /// # Errors
 /// They deny it, or they have not all arrived.
@@ -24,11 +28,14 @@ pub(crate) fn authorize(
     snapshot: &Snapshot,
     workload: &Workload,
     facts: &OwnedFacts,
-) -> Result<(), Denied> {
+) -> Result<Allowed, Denied> {
     let decision = decision(context, snapshot, workload, facts);
     context.metrics.policy.count(decision.reason);
     report(context, &decision, facts);
-    if decision.allowed() { Ok(()) } else { Err(Denied(decision.to_string())) }
+    match decision.allowed() {
+        true => Ok(Allowed(snapshot.policies_version())),
+        false => Err(Denied(decision.to_string())),
+    }
 }
 
 fn decision<'a>(
@@ -67,12 +74,28 @@ fn report(context: &Context, decision: &Decision<'_>, facts: &OwnedFacts) {
     }
 }
 
-/// Ends those inbound connections of `pod` that policy denies by now.
-pub(crate) fn recheck(context: &Context, snapshot: &Snapshot, pod: &Pod) {
+impl Allowed {
+    /// Asks again where policies have changed since: a recheck in between cannot have seen a connection that was still
+    /// being made.
+    pub(crate) fn confirm(self, context: &Context, pod: &Pod, connection: &Connection) {
+        let snapshot = context.state.snapshot();
+        if snapshot.policies_version() != self.0 {
+            recheck(context, &snapshot, pod, [connection]);
+        }
+    }
+}
+
+/// Ends those of some inbound connections of `pod` that policy denies by now.
+fn recheck<'c>(
+    context: &Context,
+    snapshot: &Snapshot,
+    pod: &Pod,
+    connections: impl IntoIterator<Item = &'c Connection>,
+) {
     let PodInfo { name, namespace, service_account, .. } = &pod.info;
     // A pod that is gone from the state keeps what it has: its connections were allowed by the last that was known.
     let Some(workload) = snapshot.local_workload(namespace, name, service_account) else { return };
-    for connection in pod.connections.snapshot() {
+    for connection in connections {
         let Some(facts) = &connection.facts else { continue };
         let decision = decision(context, snapshot, &workload, facts);
         if !decision.allowed() {
@@ -91,7 +114,8 @@ pub(crate) async fn recheck_on_change(context: std::sync::Arc<Context>) {
         changed.mark_unchanged();
         let snapshot = context.state.snapshot();
         for pod in context.pods.all() {
-            recheck(&context, &snapshot, &pod);
+            let open = pod.connections.snapshot();
+            recheck(&context, &snapshot, &pod, open.iter().map(|connection| &**connection));
         }
     }
 }

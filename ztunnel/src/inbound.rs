@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ambit_bootstrap::{Crowded, Worker};
+use ambit_bootstrap::Crowded;
 use ambit_hbone::{Authority, Baggage, Connect, Forwarded, ParseAuthorityError, Refusal, Server};
 use ambit_identity::IdentityError;
 use ambit_model::{Identity, Workload};
@@ -81,43 +81,6 @@ enum RequestError {
     Abandoned,
     #[error("PROXY header: {0}")]
     Proxy(#[source] std::io::Error),
-}
-
-/// Takes a connection to the worker that serves the fewest of them, and serves it there.
-pub(crate) fn dispatch(
-    locals: &Arc<[Arc<Local>]>,
-    accepted_by: usize,
-    tcp: TcpStream,
-    peer: SocketAddr,
-) {
-    let Some(local) = locals.get(accepted_by) else { return };
-    let workers = &local.context.workers;
-    let chosen = Worker::least_loaded(workers, accepted_by);
-    let (Some(local), Some(worker)) = (locals.get(chosen).cloned(), workers.get(chosen)) else {
-        return;
-    };
-    let load = worker.load();
-    let tasks = local.pod.drain.tasks.clone();
-    if chosen == accepted_by {
-        tasks.spawn(async move {
-            serve(local, tcp, peer).await;
-            drop(load);
-        });
-        return;
-    }
-    match tcp.into_std() {
-        Ok(tcp) => {
-            let serve = async move {
-                match TcpStream::from_std(tcp) {
-                    Ok(tcp) => serve(local, tcp, peer).await,
-                    Err(error) => tracing::warn!(%error, "cannot hand a connection to its worker"),
-                }
-                drop(load);
-            };
-            tasks.spawn_on(serve, &worker.handle);
-        }
-        Err(error) => tracing::warn!(%error, "cannot hand a connection to its worker"),
-    }
 }
 
 /// Serves one TLS connection to its end.
@@ -262,19 +225,19 @@ impl Peer {
         let authorized = authorize(context, &snapshot, &workload, &facts);
         drop(snapshot);
         let app = match authorized {
-            Ok(()) => {
+            Ok(allowed) => {
                 let reach = pin!(async {
                     tokio::select! {
                         app = self.dial(&target) => app,
                         () = connect.abandoned() => Err(RequestError::Abandoned),
                     }
                 });
-                self.local.turns.take(reach).await
+                self.local.turns.take(reach).await.map(|app| (app, allowed))
             }
             Err(denied) => Err(denied.into()),
         };
-        let app = match app {
-            Ok(app) => app,
+        let (app, allowed) = match app {
+            Ok(reached) => reached,
             Err(error) => {
                 context.metrics.refused(error.reason());
                 flow.refuse(&context.metrics.traffic, error.flags(), &error);
@@ -282,6 +245,7 @@ impl Peer {
             }
         };
         let record = flow.open(&context.metrics.traffic, &pod.connections, Some(facts));
+        allowed.confirm(context, pod, record.connection());
         let answer = context.config.response_baggage.then(|| pod.baggage.header(&workload));
         let ended = match connect.accept(answer.flatten()) {
             Ok(stream) => {

@@ -12,6 +12,7 @@ mod authorize;
 pub mod config;
 mod connections;
 mod context;
+mod dispatch;
 pub mod dns;
 mod dump;
 mod endpoints;

@@ -12,7 +12,7 @@ use ambit_telemetry::{ConnectionSecurity, Direction, ResponseFlags};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
-use crate::authorize::{Denied, authorize};
+use crate::authorize::{Allowed, Denied, authorize};
 use crate::config::port;
 use crate::connections::OwnedFacts;
 use crate::context::{Context, Local};
@@ -83,7 +83,7 @@ impl LocalConnection {
     ///
     /// # Errors
     /// The destination is the proxy itself, policy denies it, or the application does not answer.
-    pub(crate) async fn dial(&self, local: &Local) -> Result<TcpStream, LocalError> {
+    pub(crate) async fn dial(&self, local: &Local) -> Result<(TcpStream, Allowed), LocalError> {
         let context = &local.context;
         let dialed = self.admit(context).await;
         if let Err(error) = &dialed {
@@ -92,18 +92,23 @@ impl LocalConnection {
         dialed
     }
 
-    async fn admit(&self, context: &Context) -> Result<TcpStream, LocalError> {
+    async fn admit(&self, context: &Context) -> Result<(TcpStream, Allowed), LocalError> {
         let port = self.destination.port();
         if port::RESERVED.contains(&port) {
             return Err(LocalError::SelfCall(port));
         }
-        authorize(context, &context.state.snapshot(), &self.workload, &self.facts())?;
+        let allowed = authorize(context, &context.state.snapshot(), &self.workload, &self.facts())?;
         let source = self.source.address.ip();
-        Ok(self.target.connect_app(source, self.destination).await?)
+        Ok((self.target.connect_app(source, self.destination).await?, allowed))
     }
 
     /// Moves the bytes and tells of the connection from both sides.
-    pub(crate) async fn run(&self, local: &Local, tcp: TcpStream, app: TcpStream) {
+    pub(crate) async fn run(
+        &self,
+        local: &Local,
+        tcp: TcpStream,
+        (app, allowed): (TcpStream, Allowed),
+    ) {
         let traffic = &local.context.metrics.traffic;
         let source = &local.pod;
         // Its task is the source's; the destination's end has to wait for it too.
@@ -114,6 +119,7 @@ impl LocalConnection {
         let outbound = flow(Direction::Outbound).open(traffic, &source.connections, None);
         let inbound =
             flow(Direction::Inbound).open(traffic, &self.target.connections, Some(self.facts()));
+        allowed.confirm(&local.context, &self.target, inbound.connection());
         let mut relay = pin!(relay_tcp(tcp, app, &counters));
         let ended = tokio::select! {
             ended = run(inbound.connection(), &self.target, relay.as_mut()) => ended,

@@ -10,6 +10,8 @@ use serde_json::Value;
 
 /// How often the file is looked at.
 const POLL: Duration = Duration::from_millis(250);
+/// How long a changed file has to stay as it is before it counts: whoever writes it may empty it first.
+const SETTLE: Duration = Duration::from_millis(50);
 /// Largest file that is read, bytes.
 const MAX_FILE: u64 = 256 << 20;
 
@@ -76,11 +78,10 @@ impl LocalFile {
     pub(crate) async fn changed(&mut self) -> Vec<Update> {
         loop {
             tokio::time::sleep(POLL).await;
-            let content = match read(&self.path) {
-                Ok(content) if content != self.content => content,
+            match settled(&self.path, &self.content).await {
+                Ok(content) if content != self.content => self.content = content,
                 _ => continue,
-            };
-            self.content = content;
+            }
             match parse(&self.path, &self.content) {
                 Ok(state) => return self.apply(state),
                 Err(error) => {
@@ -122,6 +123,20 @@ impl Names {
             policies: state.policies.iter().map(|policy| policy.key().0).collect(),
         }
     }
+}
+
+/// The content once nobody is writing any more.
+async fn settled(path: &Path, known: &[u8]) -> Result<Vec<u8>, LocalStateError> {
+    let mut content = read(path)?;
+    while content != known {
+        tokio::time::sleep(SETTLE).await;
+        let again = read(path)?;
+        if again == content {
+            break;
+        }
+        content = again;
+    }
+    Ok(content)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LocalStateError> {
@@ -253,6 +268,23 @@ services:
         assert_eq!(state.workloads[0].services.values().next().unwrap().get(&80), Some(&9090));
         let error = parse_text(&beside.replace("c//Pod/default/local, ", "c//Pod/default/x, "));
         assert!(error.unwrap_err().to_string().contains("c//Pod/default/x"));
+    }
+
+    /// A file that is emptied and written again is never seen empty.
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_being_written_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.yaml");
+        std::fs::write(&path, GOOD).unwrap();
+        let (mut file, _) = LocalFile::open(path.clone()).unwrap();
+        let write = async {
+            std::fs::write(&path, "").unwrap();
+            tokio::time::sleep(POLL + SETTLE / 2).await;
+            std::fs::write(&path, GOOD.replace("deny-9999", "other")).unwrap();
+        };
+        let (updates, ()) = tokio::join!(file.changed(), write);
+        let text = format!("{updates:?}");
+        assert!(text.contains("other") && !text.contains("RemoveAddress"), "{text}");
     }
 
     #[test]

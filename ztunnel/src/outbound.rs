@@ -14,6 +14,7 @@ use ambit_tunnel::{PoolKey, TunnelError, flags, may_try_another, open_inside, re
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::authorize::Allowed;
 use crate::config::port;
 use crate::context::Local;
 use crate::headers::connect_headers;
@@ -42,7 +43,7 @@ struct Outbound {
 enum Open {
     Tcp(TcpStream, Ends),
     Tunnel(Stream, Box<Flow>),
-    Local(Box<LocalConnection>, TcpStream),
+    Local(Box<LocalConnection>, (TcpStream, Allowed)),
 }
 
 /// A connection that has not, and whom it was for.

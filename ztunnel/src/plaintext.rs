@@ -9,7 +9,7 @@ use ambit_net::{ConnectError, original_dst};
 use ambit_telemetry::{AccessLog, ConnectionSecurity, Direction, ResponseFlags};
 use tokio::net::TcpStream;
 
-use crate::authorize::{Denied, authorize};
+use crate::authorize::{Allowed, Denied, authorize};
 use crate::config::port;
 use crate::connections::OwnedFacts;
 use crate::context::Local;
@@ -47,8 +47,9 @@ pub(crate) async fn handle(local: Arc<Local>, tcp: TcpStream, source: SocketAddr
     let flow = flow(&local, source, destination, &workload);
     let admitted = local.turns.take(pin!(admit(&local, &workload, &facts))).await;
     match admitted {
-        Ok(app) => {
+        Ok((app, allowed)) => {
             let record = flow.open(&metrics.traffic, &local.pod.connections, Some(facts));
+            allowed.confirm(&local.context, &local.pod, record.connection());
             let relay = relay_tcp(tcp, app, &record.connection().counters);
             let ended = run(record.connection(), &local.pod, pin!(relay)).await;
             end(record, &ended);
@@ -77,9 +78,10 @@ async fn admit(
     local: &Local,
     workload: &Workload,
     facts: &OwnedFacts,
-) -> Result<TcpStream, PlaintextError> {
-    authorize(&local.context, &local.context.state.snapshot(), workload, facts)?;
-    Ok(local.pod.connect_app_beside_client(facts.source_ip, facts.destination).await?)
+) -> Result<(TcpStream, Allowed), PlaintextError> {
+    let allowed = authorize(&local.context, &local.context.state.snapshot(), workload, facts)?;
+    let app = local.pod.connect_app_beside_client(facts.source_ip, facts.destination).await?;
+    Ok((app, allowed))
 }
 
 fn flow(

@@ -14,8 +14,9 @@ use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use crate::context::{Context, Local};
+use crate::dispatch::Everywhere;
+use crate::plaintext;
 use crate::pod::{Listeners, Pod, PodInfo};
-use crate::{inbound, outbound, plaintext};
 use ambit_bootstrap::{Turns, accept};
 
 /// The running pods, for lookups by any thread.
@@ -186,8 +187,10 @@ impl Pods {
             })
         };
         let locals: Arc<[Arc<Local>]> = pod.turns.iter().enumerate().map(local).collect();
-        for (local, listeners) in locals.iter().zip(listeners) {
-            serve(local.clone(), locals.clone(), listeners);
+        let home = self.running.len() % locals.len().max(1);
+        let everywhere = Everywhere { locals, home };
+        for (local, listeners) in everywhere.locals.iter().zip(listeners) {
+            serve(local.clone(), everywhere.clone(), listeners);
         }
         if let (Some(proxy), Some(sockets), Some(worker)) =
             (&context.dns, dns_sockets, context.workers.first())
@@ -215,7 +218,7 @@ impl Pods {
 }
 
 /// Starts the accept loops of one worker in one pod.
-fn serve(local: Arc<Local>, locals: Arc<[Arc<Local>]>, listeners: Listeners) {
+fn serve(local: Arc<Local>, everywhere: Everywhere, listeners: Listeners) {
     let Some(worker) = local.context.workers.get(local.worker).cloned() else { return };
     let tasks = local.pod.drain.tasks.clone();
     let serve = async move {
@@ -226,7 +229,7 @@ fn serve(local: Arc<Local>, locals: Arc<[Arc<Local>]>, listeners: Listeners) {
         let Drain { closing, tasks, .. } = local.pod.drain.clone();
         let spawn_outbound = |tcp, peer| {
             if let Some(tcp) = local.admit(tcp, peer, Direction::Outbound) {
-                tasks.spawn(outbound::handle(local.clone(), tcp, peer));
+                everywhere.outbound(local.worker, tcp, peer);
             }
         };
         let spawn_plaintext = |tcp, peer| {
@@ -234,9 +237,9 @@ fn serve(local: Arc<Local>, locals: Arc<[Arc<Local>]>, listeners: Listeners) {
                 tasks.spawn(plaintext::handle(local.clone(), tcp, peer));
             }
         };
-        let dispatch_hbone = |tcp, peer| {
+        let spawn_inbound = |tcp, peer| {
             if let Some(tcp) = local.admit(tcp, peer, Direction::Inbound) {
-                inbound::dispatch(&locals, local.worker, tcp, peer);
+                everywhere.inbound(local.worker, tcp, peer);
             }
         };
         let others = || {
@@ -247,7 +250,7 @@ fn serve(local: Arc<Local>, locals: Arc<[Arc<Local>]>, listeners: Listeners) {
         tokio::join!(
             accept(outbound, closing.clone(), shortage, others, spawn_outbound),
             accept(plaintext, closing.clone(), shortage, others, spawn_plaintext),
-            accept(hbone, closing.clone(), shortage, others, dispatch_hbone),
+            accept(hbone, closing.clone(), shortage, others, spawn_inbound),
         );
     };
     tasks.spawn_on(serve, &worker.handle);

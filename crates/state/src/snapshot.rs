@@ -23,6 +23,7 @@ use crate::workloads::Workloads;
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub(crate) version: u64,
+    pub(crate) policies_version: u64,
     pub(crate) addresses_synced: bool,
     pub(crate) policies_synced: bool,
     pub(crate) workloads: Workloads,
@@ -42,6 +43,11 @@ impl Snapshot {
     /// Grows by one with every batch applied.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// The version by which a decision about a live inbound connection of this node may have changed last.
+    pub fn policies_version(&self) -> u64 {
+        self.policies_version
     }
 
     /// Whether the first complete sets of addresses and of policies have both arrived. Decide nothing before.

@@ -90,9 +90,13 @@ impl Store {
 
     fn publish(&mut self) {
         self.next.version += 1;
+        let policies_changed = std::mem::take(&mut self.policies_changed);
+        if policies_changed {
+            self.next.policies_version = self.next.version;
+        }
         self.reader.published.store(Arc::new(self.next.clone()));
         self.versions.send_replace(self.next.version);
-        if std::mem::take(&mut self.policies_changed) {
+        if policies_changed {
             self.policy_versions.send_replace(self.next.version);
         }
     }

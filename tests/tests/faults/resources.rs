@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use ambit_tests::{Mesh, MeshBuilder, eventually, missing, open};
+use ambit_tests::{Mesh, MeshBuilder, Traffic, eventually, missing, open};
 use serde_json::json;
 
 use super::{PORT, traffic, value};
@@ -72,7 +72,7 @@ const FEW: &str = "--nofile=160:160";
 const MANY: usize = 200;
 
 #[tokio::test]
-async fn without_descriptors_new_connections_are_refused_and_open_ones_go_on() {
+async fn a_pod_that_takes_nearly_all_descriptors_gets_no_more_and_keeps_what_it_has() {
     if missing(&["prlimit"]).is_some() {
         return;
     }
@@ -86,13 +86,7 @@ async fn without_descriptors_new_connections_are_refused_and_open_ones_go_on() {
         held.extend(mesh.dial("client", to).await.ok());
     }
     mesh.logged("n1", "descriptors are left for all pods of the node").await;
-    // What was open before goes on; whoever comes anew is refused.
-    let before = traffic.so_far().kept;
-    eventually(|| async {
-        let kept = traffic.so_far().kept;
-        if kept > before + 20 { Ok(()) } else { Err(format!("{before}, then {kept}")) }
-    })
-    .await;
+    keeps_on(&traffic).await;
     let account = traffic.stop().await;
     assert!(account.failures.iter().all(|failure| failure.starts_with("fresh")), "{account:?}");
 
@@ -103,4 +97,51 @@ async fn without_descriptors_new_connections_are_refused_and_open_ones_go_on() {
         value(&metrics, "ambit_connections_refused_total", "pod_descriptors") > 0.0,
         "{metrics}"
     );
+    assert!(!mesh.log("n1").contains("cannot accept connections"), "it should not come to that");
+}
+
+#[tokio::test]
+async fn without_descriptors_new_connections_wait_and_open_ones_go_on() {
+    if missing(&["prlimit"]).is_some() {
+        return;
+    }
+    let mesh = together().wrap("n1", &["prlimit", "--nofile=1000:1000"]).start().await;
+    mesh.greeter("server", PORT, "server");
+    let traffic = traffic(&mesh, "client").await;
+    let pid = mesh.pid("n1").to_string();
+    let limit = async |soft: &str| {
+        let nofile = format!("--nofile={soft}:");
+        mesh.on_node("n1", &["prlimit", "--pid", &pid, &nofile]).await.ok();
+    };
+    // Fewer than it has already.
+    limit("8").await;
+    mesh.logged("n1", "cannot accept connections, which wait meanwhile").await;
+    keeps_on(&traffic).await;
+    let waiting = tokio::spawn({
+        let (netns, to) = (mesh.pod("client").room().netns().clone(), mesh.at("server", PORT));
+        async move { open(&netns, to).await.map(drop) }
+    });
+
+    limit("1000").await;
+    waiting.await.unwrap().expect("it has waited for this");
+    mesh.logged("n1", "accepting connections again").await;
+    traffic.goes_on(10).await;
+    let account = traffic.stop().await;
+    // One that was just accepted may lack its second descriptor.
+    let (fresh, others): (Vec<_>, Vec<_>) =
+        account.failures.iter().partition(|failure| failure.starts_with("fresh"));
+    assert!(fresh.len() <= 1 && others.is_empty(), "{account:?}");
+    assert_eq!(mesh.log("n1").matches("cannot accept connections").count(), 1, "it is said once");
+    let metrics = mesh.metrics("n1").await;
+    assert!(value(&metrics, "ambit_accept_pauses_total", "") > 0.0, "{metrics}");
+}
+
+/// Waits until a connection that was open before has had more answers.
+async fn keeps_on(traffic: &Traffic) {
+    let before = traffic.so_far().kept;
+    eventually(|| async {
+        let kept = traffic.so_far().kept;
+        if kept > before + 20 { Ok(()) } else { Err(format!("{before}, then {kept}")) }
+    })
+    .await;
 }
