@@ -56,7 +56,7 @@ async fn main() -> ExitCode {
     println!("soak: {} s; {}", length.as_secs(), soak.lines.join("; "));
     println!("{}", after.table(&before));
     if !complaints.is_empty() {
-        println!("{}", stage.said());
+        println!("soak: what the programs have said is in {:?}", stage.keep_logs());
     }
     stage.stop().await;
     for complaint in &complaints {

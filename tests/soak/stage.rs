@@ -130,15 +130,14 @@ impl Stage {
         all
     }
 
-    /// The last words of every program.
-    pub(crate) fn said(&self) -> String {
-        let words = Self::components().into_iter().map(|(component, _)| {
+    /// Keeps what every program has said, and says where.
+    pub(crate) fn keep_logs(&self) -> std::io::Result<std::path::PathBuf> {
+        let dir = tempfile::Builder::new().prefix("ambit-soak-").tempdir()?.keep();
+        for (component, _) in Self::components() {
             let log = self.sandbox.component_log(&component).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            let last = lines[lines.len().saturating_sub(30)..].join("\n");
-            format!("--- {component}\n{last}\n")
-        });
-        words.collect()
+            std::fs::write(dir.join(component.to_string().replace(' ', "-")), log)?;
+        }
+        Ok(dir)
     }
 
     pub(crate) async fn stop(self) {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::http::Uri;
 use anyhow::{Context, Result, bail, ensure};
@@ -182,7 +182,8 @@ impl Counts {
             }
             Err(error) => {
                 self.failed.fetch_add(1, Relaxed);
-                eprintln!("{error:#}");
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                eprintln!("{:.3}: {error:#}", now.as_secs_f64());
                 None
             }
         }
