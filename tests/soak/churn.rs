@@ -83,11 +83,16 @@ pub(crate) async fn policies(stage: &Stage, stop: watch::Receiver<bool>) -> Roun
 
 /// Waits until a client's connections of some kinds fail.
 async fn until_it_fails(client: &Traffic, kinds: &[&str]) {
-    let before = client.so_far().failures.len();
+    let before = client.so_far();
     eventually(|| async {
-        let failures = client.so_far().failures.split_off(before);
+        let mut now = client.so_far();
+        let failures = now.failures.split_off(before.failures.len());
         let fails = |kind: &&str| failures.iter().any(|failure| failure.starts_with(kind));
-        if kinds.iter().all(fails) { Ok(()) } else { Err(format!("{failures:?}")) }
+        if kinds.iter().all(fails) {
+            return Ok(());
+        }
+        let (kept, fresh) = (now.kept - before.kept, now.fresh - before.fresh);
+        Err(format!("only {failures:?} fail, beside {kept} and {fresh} answers"))
     })
     .await;
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use clients::Clients;
 use figures::Figures;
-use stage::Stage;
+use stage::{LogsOfPanics, Stage};
 
 /// A first round, after which every program has met everything once.
 const WARM_UP: Duration = Duration::from_secs(15);
@@ -56,7 +56,7 @@ async fn main() -> ExitCode {
     println!("soak: {} s; {}", length.as_secs(), soak.lines.join("; "));
     println!("{}", after.table(&before));
     if !complaints.is_empty() {
-        println!("soak: what the programs have said is in {:?}", stage.keep_logs());
+        stage.keep_logs();
     }
     stage.stop().await;
     for complaint in &complaints {
@@ -71,6 +71,7 @@ async fn main() -> ExitCode {
 
 /// Everything at once, for so long.
 async fn round(stage: &Stage, name: &str, length: Duration) -> Round {
+    let _logs = LogsOfPanics(stage);
     let clients = Clients::start(stage).await;
     let (stop, stopped) = watch::channel(false);
     let end = Instant::now() + length;

@@ -59,6 +59,17 @@ pub(crate) fn server(name: &str, node: &str) -> String {
     pod(name, node, &container)
 }
 
+/// Keeps the logs where a wait ends in vain.
+pub(crate) struct LogsOfPanics<'s>(pub(crate) &'s Stage);
+
+impl Drop for LogsOfPanics<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.keep_logs();
+        }
+    }
+}
+
 // === impl Stage ===
 
 impl Stage {
@@ -131,13 +142,19 @@ impl Stage {
     }
 
     /// Keeps what every program has said, and says where.
-    pub(crate) fn keep_logs(&self) -> std::io::Result<std::path::PathBuf> {
-        let dir = tempfile::Builder::new().prefix("ambit-soak-").tempdir()?.keep();
-        for (component, _) in Self::components() {
-            let log = self.sandbox.component_log(&component).unwrap_or_default();
-            std::fs::write(dir.join(component.to_string().replace(' ', "-")), log)?;
+    pub(crate) fn keep_logs(&self) {
+        let keep = || -> std::io::Result<std::path::PathBuf> {
+            let dir = tempfile::Builder::new().prefix("ambit-soak-").tempdir()?.keep();
+            for (component, _) in Self::components() {
+                let log = self.sandbox.component_log(&component).unwrap_or_default();
+                std::fs::write(dir.join(component.to_string().replace(' ', "-")), log)?;
+            }
+            Ok(dir)
+        };
+        match keep() {
+            Ok(dir) => println!("soak: what the programs have said is in {}", dir.display()),
+            Err(error) => println!("soak: cannot keep what the programs have said: {error}"),
         }
-        Ok(dir)
     }
 
     pub(crate) async fn stop(self) {

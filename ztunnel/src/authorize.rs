@@ -19,17 +19,24 @@ pub(crate) struct Denied(String);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowed(u64);
 
-/// Asks the policies of `workload` about a connection to it. Once it is listed, [`Allowed::confirm`].
+/// Asks the policies of `pod` about a connection to it. Once it is listed, [`Allowed::confirm`].
+///
+/// The pod's workload is looked up again: an older one may refer to policies that are no more, and not to those that are
+/// new.
 ///
 /// # Errors
-/// They deny it, or they have not all arrived.
+/// They deny it, or they have not all arrived, or the pod is gone from the state.
 pub(crate) fn authorize(
     context: &Context,
     snapshot: &Snapshot,
-    workload: &Workload,
+    pod: &Pod,
     facts: &OwnedFacts,
 ) -> Result<Allowed, Denied> {
-    let decision = decision(context, snapshot, workload, facts);
+    let PodInfo { name, namespace, .. } = &pod.info;
+    let Some(workload) = pod.known(snapshot) else {
+        return Err(Denied(format!("workload {namespace}/{name} is not known any more")));
+    };
+    let decision = decision(context, snapshot, &workload, facts);
     context.metrics.policy.count(decision.reason);
     report(context, &decision, facts);
     match decision.allowed() {
@@ -92,9 +99,8 @@ fn recheck<'c>(
     pod: &Pod,
     connections: impl IntoIterator<Item = &'c Connection>,
 ) {
-    let PodInfo { name, namespace, service_account, .. } = &pod.info;
     // A pod that is gone from the state keeps what it has: its connections were allowed by the last that was known.
-    let Some(workload) = snapshot.local_workload(namespace, name, service_account) else { return };
+    let Some(workload) = pod.known(snapshot) else { return };
     for connection in connections {
         let Some(facts) = &connection.facts else { continue };
         let decision = decision(context, snapshot, &workload, facts);

@@ -222,7 +222,7 @@ impl Peer {
         let facts = OwnedFacts::new(self.address, self.identity.clone(), target.upstream);
         let snapshot = context.state.snapshot();
         let flow = self.flow(&snapshot, &connect, &workload, &target);
-        let authorized = authorize(context, &snapshot, &workload, &facts);
+        let authorized = authorize(context, &snapshot, pod, &facts);
         drop(snapshot);
         let app = match authorized {
             Ok(allowed) => {

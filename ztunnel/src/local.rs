@@ -97,7 +97,7 @@ impl LocalConnection {
         if port::RESERVED.contains(&port) {
             return Err(LocalError::SelfCall(port));
         }
-        let allowed = authorize(context, &context.state.snapshot(), &self.workload, &self.facts())?;
+        let allowed = authorize(context, &context.state.snapshot(), &self.target, &self.facts())?;
         let source = self.source.address.ip();
         Ok((self.target.connect_app(source, self.destination).await?, allowed))
     }

@@ -45,7 +45,7 @@ pub(crate) async fn handle(local: Arc<Local>, tcp: TcpStream, source: SocketAddr
     };
     let facts = OwnedFacts::new(source, None, destination);
     let flow = flow(&local, source, destination, &workload);
-    let admitted = local.turns.take(pin!(admit(&local, &workload, &facts))).await;
+    let admitted = local.turns.take(pin!(admit(&local, &facts))).await;
     match admitted {
         Ok((app, allowed)) => {
             let record = flow.open(&metrics.traffic, &local.pod.connections, Some(facts));
@@ -74,12 +74,9 @@ async fn target(
     Ok((destination, local.pod.workload(&local.context.state).await?))
 }
 
-async fn admit(
-    local: &Local,
-    workload: &Workload,
-    facts: &OwnedFacts,
-) -> Result<(TcpStream, Allowed), PlaintextError> {
-    let allowed = authorize(&local.context, &local.context.state.snapshot(), workload, facts)?;
+async fn admit(local: &Local, facts: &OwnedFacts) -> Result<(TcpStream, Allowed), PlaintextError> {
+    let context = &local.context;
+    let allowed = authorize(context, &context.state.snapshot(), &local.pod, facts)?;
     let app = local.pod.connect_app_beside_client(facts.source_ip, facts.destination).await?;
     Ok((app, allowed))
 }

@@ -13,7 +13,7 @@ use ambit_net::{
     ConnectError, ConnectOptions, Keepalive, ListenOptions, Listener, NetNs, TcpOptions,
     Transparent,
 };
-use ambit_state::Reader;
+use ambit_state::{Reader, Snapshot};
 use ambit_zds::DnsConfig;
 use tokio::net::TcpStream;
 
@@ -325,10 +325,15 @@ impl Pod {
         if !snapshot.synced() {
             return Err(NotReady::NotSynced);
         }
-        let PodInfo { name, namespace, service_account, .. } = &self.info;
-        snapshot
-            .local_workload(namespace, name, service_account)
+        let PodInfo { name, namespace, .. } = &self.info;
+        self.known(&snapshot)
             .ok_or_else(|| NotReady::UnknownWorkload(format!("{namespace}/{name}")))
+    }
+
+    /// The pod's workload as `snapshot` has it.
+    pub(crate) fn known(&self, snapshot: &Snapshot) -> Option<Arc<Workload>> {
+        let PodInfo { name, namespace, service_account, .. } = &self.info;
+        snapshot.local_workload(namespace, name, service_account)
     }
 
     /// The pod's identity: the trust domain from its workload, the rest from the agent.

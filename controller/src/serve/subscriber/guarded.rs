@@ -1,5 +1,5 @@
 //! Nothing is served unguarded: what a proxy serves is told after the policies that guard it, and they are taken back
-//! after it, however long an answer takes.
+//! after it, however long an answer takes. Workloads are told after the policies that they refer to.
 
 use ambit_proto::discovery::DeltaDiscoveryRequest;
 use ambit_xds::ResourceType;
@@ -8,7 +8,8 @@ use super::state::{State, View};
 use super::{Published, Push, Subscriber};
 
 /// Types that wait for each other: an answer to one may let another go.
-pub(super) const CHAIN: [ResourceType; 4] = [
+pub(super) const CHAIN: [ResourceType; 5] = [
+    ResourceType::Address,
     ResourceType::Route,
     ResourceType::Listener,
     ResourceType::RequestPolicy,
@@ -20,13 +21,21 @@ pub(super) const GUARDS: [ResourceType; 2] =
 /// What a proxy serves.
 const GUARDED: [ResourceType; 2] = [ResourceType::Route, ResourceType::Listener];
 
+/// What has to be told before a type.
+fn guards(kind: ResourceType) -> &'static [ResourceType] {
+    match kind {
+        ResourceType::Address => &[ResourceType::Authorization],
+        kind if GUARDED.contains(&kind) => &GUARDS,
+        _ => &[],
+    }
+}
+
 // === impl Subscriber ===
 
 impl Subscriber {
     /// What to send of one type now, if anything.
     pub(super) fn next(&mut self, kind: ResourceType, published: &Published) -> Option<Push> {
-        let guarded = GUARDED.contains(&kind);
-        if guarded && !GUARDS.into_iter().all(|kind| self.has_all(kind, published)) {
+        if !guards(kind).iter().all(|kind| self.has_all(*kind, published)) {
             return None;
         }
         let keep = GUARDS.contains(&kind)

@@ -214,6 +214,19 @@ fn policies_arrive_before_the_workloads_that_refer_to_them() {
 }
 
 #[test]
+fn workloads_wait_while_policies_that_they_may_refer_to_do() {
+    let mut subscriber = synced(&state(1, &[]));
+    let last = request(&mut subscriber, first(Policy), &state(1, &[])).unwrap();
+    let mut new = state(2, &["a"]);
+    new.snapshot.add(Encoded::authorization(&deny()).into());
+    assert!(subscriber.published(&new).is_empty(), "the last push of policies is not answered");
+    let policies = request(&mut subscriber, answer(&last), &new).unwrap();
+    assert_eq!((policies.kind, content(&policies)), (Policy, vec!["+ns/p".to_owned()]));
+    let workloads = request(&mut subscriber, answer(&policies), &new).unwrap();
+    assert_eq!((workloads.kind, content(&workloads)), (Address, vec!["+a".to_owned()]));
+}
+
+#[test]
 fn nonces_are_never_used_twice() {
     let mut subscriber = Subscriber::new(caller());
     let a = request(&mut subscriber, first(Address), &state(1, &[])).unwrap();
