@@ -1,6 +1,6 @@
 //! What comes and goes: pods, with traffic to each, and policies, with somebody whom they mean.
 
-use ambit_tests::{Traffic, eventually};
+use ambit_tests::{DEADLINE, Traffic, eventually, eventually_within};
 use tokio::sync::watch;
 
 use crate::Round;
@@ -81,10 +81,11 @@ pub(crate) async fn policies(stage: &Stage, stop: watch::Receiver<bool>) -> Roun
     round
 }
 
-/// Waits until a client's connections of some kinds fail.
+/// Waits until a client's connections of some kinds fail. One may wait all its time for an answer from somebody who has
+/// just gone.
 async fn until_it_fails(client: &Traffic, kinds: &[&str]) {
     let before = client.so_far();
-    eventually(|| async {
+    eventually_within(2 * DEADLINE, || async {
         let mut now = client.so_far();
         let failures = now.failures.split_off(before.failures.len());
         let fails = |kind: &&str| failures.iter().any(|failure| failure.starts_with(kind));

@@ -88,6 +88,8 @@ impl Stage {
         // Certificates of everybody are new every few seconds, and tunnels that nobody uses soon go.
         settings.ztunnel_env.insert("SECRET_TTL".into(), "12s".into());
         settings.ztunnel_env.insert("POOL_UNUSED_RELEASE_TIMEOUT".into(), "3s".into());
+        // Failures only: the last words of a program are kept, and thousands of connections go well.
+        settings.ztunnel_env.insert("RUST_LOG".into(), "info,access=warn".into());
         let options = Options::new(Source::Text(yaml)).with_mesh(settings);
         let sandbox = Sandbox::start(options).await.expect("the mesh starts");
         sandbox.ready(LIMIT).await.expect("its pods do");
