@@ -15,6 +15,19 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Where the server takes bytes.
 const TCP: u16 = 9000;
 
+/// Settings of the tunnels.
+const ENV: [(&str, &str); 6] = [
+    // Certificates of everybody are new every few seconds.
+    ("SECRET_TTL", "12s"),
+    // Tunnels that nobody uses soon go, and so does what was open to a pod that has gone without a word.
+    ("POOL_UNUSED_RELEASE_TIMEOUT", "3s"),
+    ("KEEPALIVE_TIME", "10s"),
+    ("KEEPALIVE_INTERVAL", "5s"),
+    ("KEEPALIVE_RETRIES", "2"),
+    // Failures only: the last words of a program are kept, and thousands of connections go well.
+    ("RUST_LOG", "info,access=warn"),
+];
+
 /// The namespace of everything, and the server's service.
 const COMMON: &str = "
 apiVersion: v1
@@ -85,11 +98,7 @@ impl Stage {
         .concat();
         let mut settings =
             Settings::from(Binaries::beside_this().expect("this program has a path"));
-        // Certificates of everybody are new every few seconds, and tunnels that nobody uses soon go.
-        settings.ztunnel_env.insert("SECRET_TTL".into(), "12s".into());
-        settings.ztunnel_env.insert("POOL_UNUSED_RELEASE_TIMEOUT".into(), "3s".into());
-        // Failures only: the last words of a program are kept, and thousands of connections go well.
-        settings.ztunnel_env.insert("RUST_LOG".into(), "info,access=warn".into());
+        settings.ztunnel_env.extend(ENV.map(|(name, value)| (name.into(), value.into())));
         let options = Options::new(Source::Text(yaml)).with_mesh(settings);
         let sandbox = Sandbox::start(options).await.expect("the mesh starts");
         sandbox.ready(LIMIT).await.expect("its pods do");

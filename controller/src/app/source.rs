@@ -45,8 +45,8 @@ impl Source {
         let starting = self.starting.take();
         if changed || starting.is_some() {
             let snapshot = self.index.snapshot().clone();
-            let generation = self.publisher.publish(snapshot, seen);
-            self.clients.published(generation, seen, &self.metrics);
+            let note = |generation| self.clients.published(generation, seen, &self.metrics);
+            let generation = self.publisher.publish(snapshot, seen, note);
             tracing::info!(changes, generation, "published");
         }
         if let Some(starting) = starting {

@@ -35,9 +35,11 @@ impl Publisher {
         Self(watch::Sender::new(Arc::new(Published { generation: 0, snapshot, seen: now })))
     }
 
-    /// Publishes `snapshot`, the state after a change that was noticed at `seen`. Returns its generation.
-    pub fn publish(&self, snapshot: Snapshot, seen: Instant) -> u64 {
+    /// Publishes `snapshot`, the state after a change that was noticed at `seen`. Returns its generation, of which `note`
+    /// hears before anybody can have answered it.
+    pub fn publish(&self, snapshot: Snapshot, seen: Instant, note: impl FnOnce(u64)) -> u64 {
         let generation = self.0.borrow().generation + 1;
+        note(generation);
         self.0.send_replace(Arc::new(Published { generation, snapshot, seen }));
         generation
     }
@@ -45,5 +47,20 @@ impl Publisher {
     /// A reader of the states.
     pub fn subscribe(&self) -> Subscription {
         self.0.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_sees_a_state_before_it_is_noted() {
+        let publisher = Publisher::new(Instant::now());
+        let (subscription, mut noted) = (publisher.subscribe(), None);
+        let note = |generation| noted = Some((generation, subscription.has_changed().unwrap()));
+        publisher.publish(Snapshot::default(), Instant::now(), note);
+        assert_eq!(noted, Some((1, false)));
+        assert!(subscription.has_changed().unwrap());
     }
 }

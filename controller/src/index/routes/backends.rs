@@ -74,15 +74,17 @@ pub(super) fn target(
     reference: &BackendRef,
 ) -> Result<proto::Backend, Unresolved> {
     let refuse = |reason, message| Err(Unresolved { reason, message });
-    let what = format!("{} {}/{}", reference.kind, reference.namespace, reference.name);
+    // Written out for those that are refused alone: a gateway may have thousands.
+    let what = || format!("{} {}/{}", reference.kind, reference.namespace, reference.name);
     let Ok(found) = Destination::find(world, reference) else {
-        let message = format!("{what}: traffic cannot be sent to objects of this kind");
+        let message = format!("{}: traffic cannot be sent to objects of this kind", what());
         return refuse(Reason::InvalidKind, message);
     };
     let from = (route.kind, &route.meta.namespace);
     if !permitted(world, from, reference) && !is_consumed(route, reference) {
         let message = format!(
-            "{what}: no ReferenceGrant in {} lets objects of kind {} in {} refer to it",
+            "{}: no ReferenceGrant in {} lets objects of kind {} in {} refer to it",
+            what(),
             reference.namespace,
             route.kind.as_str(),
             route.meta.namespace
@@ -90,13 +92,13 @@ pub(super) fn target(
         return refuse(Reason::RefNotPermitted, message);
     }
     let Some(destination) = found else {
-        return refuse(Reason::BackendNotFound, format!("there is no {what}"));
+        return refuse(Reason::BackendNotFound, format!("there is no {}", what()));
     };
     let Some(port) = reference.port else {
-        return refuse(Reason::BackendNotFound, format!("{what}: a port is needed"));
+        return refuse(Reason::BackendNotFound, format!("{}: a port is needed", what()));
     };
     let (Some(port), Some(host)) = (destination.port(port), destination.hosts.first()) else {
-        return refuse(Reason::BackendNotFound, format!("{what} has no TCP port {port}"));
+        return refuse(Reason::BackendNotFound, format!("{} has no TCP port {port}", what()));
     };
     Ok(proto::Backend {
         service: host.to_string(),

@@ -44,7 +44,7 @@ fn fixture() -> Fixture {
     let yaml = [pod("web", "Running"), pod("early", "Pending"), pod("dead", "Failed")].concat();
     index.apply(Files::default().read("f.yaml".into(), Ok(&yaml)));
     let publisher = Publisher::new(Instant::now());
-    publisher.publish(index.snapshot().clone(), Instant::now());
+    publisher.publish(index.snapshot().clone(), Instant::now(), |_| ());
     let mut registry = prometheus_client::registry::Registry::default();
     let service = Certificates {
         authority: Arc::new(files.open(SystemTime::now()).unwrap()),
