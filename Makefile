@@ -16,7 +16,7 @@ demo: ## the mesh on this machine: two nodes, four pods, real mTLS and policy
 build: ## release binaries in target/release
 	$(CARGO) build --release --locked --workspace
 
-test: check tests test-cluster docs deny ## everything that must pass
+test: check tests soak-short test-cluster docs deny ## everything that must pass
 	@cat target/cluster/skipped 2>/dev/null || true
 	@echo "make test: all passed"
 

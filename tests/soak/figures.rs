@@ -55,7 +55,7 @@ impl Figures {
         while alike < ALIKE && began.elapsed() < SETTLE {
             sleep(POLL).await;
             let now = Self::now(stage).await;
-            alike = if now.counts() == last.counts() { alike + 1 } else { 0 };
+            alike = if now.is_like(&last) { alike + 1 } else { 0 };
             last = now;
         }
         last
@@ -73,9 +73,14 @@ impl Figures {
         }
     }
 
-    /// What stays the same where nothing happens. Threads for blocking work come and go by themselves.
-    fn counts(&self) -> Vec<(usize, u64)> {
-        self.0.values().map(|figure| (figure.usage.descriptors, figure.tasks)).collect()
+    /// Whether nothing but a look lies between two of them. Threads for blocking work come and go by themselves.
+    fn is_like(&self, other: &Self) -> bool {
+        let counts = |figure: &Figure| [figure.usage.descriptors as u64, figure.tasks];
+        let pairs = self.0.values().zip(other.0.values());
+        pairs.into_iter().all(|(one, other)| {
+            let mut counts = counts(one).into_iter().zip(counts(other));
+            counts.all(|(one, other)| one.abs_diff(other) <= MORE)
+        })
     }
 
     /// What is more than it was. Memory may be an eighth and 2 MiB more, as allocators keep some.
