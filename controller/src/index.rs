@@ -66,6 +66,8 @@ pub struct Index {
 pub(crate) struct World<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) inputs: &'a Inputs,
+    /// What was found in them already.
+    found: &'a routes::Found,
 }
 
 /// What an object contributes.
@@ -126,7 +128,11 @@ impl Index {
                 dirty.insert(key);
                 continue;
             }
-            let world = World { settings: &self.settings, inputs: &self.inputs };
+            let world = World {
+                settings: &self.settings,
+                inputs: &self.inputs,
+                found: &routes::Found::default(),
+            };
             dirty.extend(dirty::dirty(world, &key, [old.as_ref(), object.as_ref()]));
         }
         dirty.extend(self.inputs.allocate());
@@ -135,7 +141,11 @@ impl Index {
             dirty.extend(labelled.flat_map(|kind| self.inputs.of_kind(kind)).map(Object::key));
         }
         if !first {
-            let world = World { settings: &self.settings, inputs: &self.inputs };
+            let world = World {
+                settings: &self.settings,
+                inputs: &self.inputs,
+                found: &routes::Found::default(),
+            };
             dirty::spread(world, &mut dirty);
             dirty::policies_of_services(world, &mut dirty);
             dirty::treatments_of_services(world, &mut dirty);
@@ -184,7 +194,11 @@ impl Index {
     /// moved from one object to another.
     fn refresh(&mut self, keys: &BTreeSet<Key>) {
         for key in keys {
-            let world = World { settings: &self.settings, inputs: &self.inputs };
+            let world = World {
+                settings: &self.settings,
+                inputs: &self.inputs,
+                found: &routes::Found::default(),
+            };
             let new = self.inputs.get(key).map(|object| output(world, object)).unwrap_or_default();
             if new.problems.is_empty() {
                 self.flawed.remove(key);

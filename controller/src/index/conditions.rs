@@ -11,7 +11,11 @@ use crate::watch::{Condition, ConditionType, Key, Kind, Object, Problem, Wanted}
 impl Index {
     /// What the status of the object `key` should say; `read` is what was found wrong when it was read.
     pub fn wanted(&self, key: &Key, read: &[Problem]) -> Wanted {
-        let world = World { settings: &self.settings, inputs: &self.inputs };
+        let world = World {
+            settings: &self.settings,
+            inputs: &self.inputs,
+            found: &routes::Found::default(),
+        };
         let entries = match self.inputs.get(key) {
             Some(Object::Route(route)) => Some(routes::entries(world, route, read)),
             Some(Object::BackendTlsPolicy(policy)) => {
@@ -32,7 +36,11 @@ impl Index {
 
     /// The conditions that the object `key` should have; `read` is what was found wrong when it was read.
     pub fn conditions(&self, key: &Key, read: &[Problem]) -> Vec<Condition> {
-        let world = World { settings: &self.settings, inputs: &self.inputs };
+        let world = World {
+            settings: &self.settings,
+            inputs: &self.inputs,
+            found: &routes::Found::default(),
+        };
         let nothing = Output::default();
         let output = self.outputs.get(key).unwrap_or(&nothing);
         let object = self.inputs.get(key);

@@ -29,6 +29,7 @@ use crate::watch::kinds::Route;
 
 pub(super) use backend_tls::{entries as tls_entries, problems as of_tls_policy};
 use destinations::Destination;
+pub(super) use destinations::Found;
 pub(super) use gateway_status::{
     of_gateway as gateway_status, of_listener_set as listener_set_status,
 };

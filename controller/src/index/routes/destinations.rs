@@ -1,5 +1,9 @@
 //! Services that traffic can be sent to: those of Kubernetes and those of ServiceEntries.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use ambit_model::{NamespacedHostname, Str};
 use ambit_proto::ambit as proto;
 use ambit_proto::workload::AppProtocol;
@@ -16,6 +20,16 @@ pub(super) struct Destination {
     pub(super) hosts: Vec<NamespacedHostname>,
     pub(super) ports: Vec<Port>,
 }
+
+/// Destinations that were looked up already: the rules of a gateway refer to few, thousands of times.
+#[derive(Default)]
+pub(in crate::index) struct Found(RefCell<HashMap<BackendRef, Lookup>>);
+
+type Lookup = Result<Option<Rc<Destination>>, InvalidKind>;
+
+/// A reference is to a kind of object that nothing can be sent to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InvalidKind;
 
 /// A port of a service.
 pub(super) struct Port {
@@ -47,11 +61,20 @@ impl Destination {
     }
 
     /// What `reference` names, if it is there. `Err` where it is of a kind that nothing can be sent to.
-    pub(super) fn find(world: World<'_>, reference: &BackendRef) -> Result<Option<Self>, ()> {
+    pub(super) fn find(world: World<'_>, reference: &BackendRef) -> Lookup {
+        if let Some(known) = world.found.0.borrow().get(reference) {
+            return known.clone();
+        }
+        let found = Self::look_up(world, reference).map(|found| found.map(Rc::new));
+        world.found.0.borrow_mut().insert(reference.clone(), found.clone());
+        found
+    }
+
+    fn look_up(world: World<'_>, reference: &BackendRef) -> Result<Option<Self>, InvalidKind> {
         let key = match reference.key() {
             _ if reference.is_host() => owner(world, reference).cloned(),
             Some(key) if matches!(key.kind, Kind::Service | Kind::ServiceEntry) => Some(key),
-            _ => return Err(()),
+            _ => return Err(InvalidKind),
         };
         let object = key.as_ref().and_then(|key| world.inputs.get(key));
         let found = object.and_then(|object| Self::of(world, object));
