@@ -87,14 +87,10 @@ impl Client {
         apply: &mut (impl FnMut(Event) -> Vec<Rejected> + Send),
     ) -> Ended {
         let mut useful = false;
-        // A slice of the last response. As long as it lives, the stream's decoder cannot take its buffer for the next
-        // one: it would keep that of the largest response, of 30 MB for 100,000 workloads, for as long as it lives.
-        let mut _last = None;
         loop {
             match responses.message().await {
                 Ok(Some(response)) => {
                     useful = true;
-                    _last = response.resources.first().cloned();
                     let answer = self.response(response, apply);
                     if requests.send(answer).is_err() {
                         // The sending half is gone; the receiving half is about to tell why.

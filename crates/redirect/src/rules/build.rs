@@ -34,8 +34,7 @@ impl Build<'_> {
     }
 
     fn mangle_output(&self) -> Vec<Rule> {
-        // ztunnel's own packets go the right way already: a new mark would only have each of them routed once more.
-        self.any(vec![Match::NotMarked, Match::ConnectionMarked], Verdict::RestoreMark).collect()
+        self.any(vec![Match::ConnectionMarked], Verdict::RestoreMark).collect()
     }
 
     fn nat_prerouting(&self) -> Vec<Rule> {
