@@ -59,7 +59,8 @@ fn decision<'a>(
         source_identity: facts.source_identity.as_ref(),
         destination: facts.destination,
     };
-    decide(&facts, snapshot.policies_for(workload), context.config.unknown_policy)
+    let candidates = snapshot.policies_for(workload, facts.source_identity);
+    decide(&facts, candidates, context.config.unknown_policy)
 }
 
 fn report(context: &Context, decision: &Decision<'_>, facts: &OwnedFacts) {

@@ -35,7 +35,7 @@ pub(super) async fn policies(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
         (counted(policies, "policy", "policies"), bench.proxied(), layout)
     });
     let mut figures = connections(bench, variants.into()).await?;
-    figures.extend(counts.into_iter().skip(1).map(inside::policies));
+    figures.extend(counts.into_iter().skip(1).flat_map(inside::policies));
     Ok(figures)
 }
 

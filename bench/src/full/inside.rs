@@ -30,10 +30,16 @@ const PODS_OF_NODE: u32 = 50;
 /// How long something short is repeated.
 const LONG_ENOUGH: Duration = Duration::from_millis(500);
 
-/// One decision about a connection to a workload that so many policies apply to.
-pub(super) fn policies(count: u32) -> Figure {
+/// One decision about a connection to a workload that so many policies apply to: those that name other identities,
+/// which are found by them, and those that name other addresses, which are asked one by one.
+pub(super) fn policies(count: u32) -> [Figure; 2] {
+    [("identities", stranger as fn(u32) -> _), ("addresses", policy)]
+        .map(|(what, policy)| decision(count, what, policy))
+}
+
+fn decision(count: u32, what: &str, policy: fn(u32) -> Authorization) -> Figure {
     let mut store = Store::new(Config { node: "node-0".into() });
-    let policies = (0..count).map(|number| Update::Authorization(Box::new(stranger(number))));
+    let policies = (0..count).map(|number| Update::Authorization(Box::new(policy(number))));
     let pod = Workload { namespace: NAMESPACE.into(), ..workload(0) };
     store.apply(policies.chain([
         Update::Workload(Box::new(pod.clone())),
@@ -53,11 +59,12 @@ pub(super) fn policies(count: u32) -> Figure {
     };
     let took = repeated(|| {
         let snapshot = reader.snapshot();
-        let decision = decide(&facts, snapshot.policies_for(&pod), UnknownPolicy::Deny);
+        let decision =
+            decide(&facts, snapshot.policies_for(&pod, facts.source_identity), UnknownPolicy::Deny);
         black_box(decision.allowed());
     });
     let policies = counted(count, "policy", "policies");
-    one(format!("{policies}: a decision (in process)"), took, Some(DECISION))
+    one(format!("{policies} about other {what}: a decision (in process)"), took, Some(DECISION))
 }
 
 /// A policy that denies an identity that nobody has.
@@ -155,8 +162,9 @@ mod tests {
 
     #[test]
     fn what_is_timed_really_happens() {
-        let more = policies(500).of(SUBJECT).unwrap();
-        assert!(more > policies(0).of(SUBJECT).unwrap(), "every policy is asked");
+        let [_, none] = policies(0).map(|figure| figure.of(SUBJECT).unwrap());
+        let [by_identity, by_address] = policies(500).map(|figure| figure.of(SUBJECT).unwrap());
+        assert!(by_address > none && by_address > by_identity, "those by address are asked");
         let figures = state(200);
         assert_eq!(figures.len(), 2);
         assert!(metrics().of(SUBJECT).unwrap() > 0.0);

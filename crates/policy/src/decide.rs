@@ -23,6 +23,11 @@ pub struct Facts<'a> {
 pub enum Candidate<'a> {
     /// One that has arrived.
     Known(&'a Authorization),
+    /// ALLOW policies have arrived. Those that name other [`Sources`](crate::Sources) need not be candidates themselves.
+    HasAllow {
+        /// They are dry-run policies.
+        dry_run: bool,
+    },
     /// The `namespace/name` of one that the workload refers to and that has not arrived.
     Unknown(&'a str),
 }
@@ -50,6 +55,8 @@ pub fn decide<'a>(
     for candidate in candidates {
         match candidate {
             Candidate::Unknown(name) => seen.unknown(name, unknown),
+            Candidate::HasAllow { dry_run: true } => seen.has_dry_run_allow = true,
+            Candidate::HasAllow { dry_run: false } => seen.has_allow = true,
             Candidate::Known(policy) if policy.dry_run => seen.dry_run(policy, facts),
             Candidate::Known(policy) => seen.enforced(policy, facts),
         }

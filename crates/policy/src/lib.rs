@@ -13,6 +13,7 @@ mod decision;
 mod matching;
 mod path;
 mod request;
+mod sources;
 
 pub use decide::{Candidate, Facts, UnknownPolicy, decide};
 pub use decision::{Decision, DryRun, PolicyRef, Reason};
@@ -22,3 +23,4 @@ pub use request::{
     Ask, CompiledPolicy, ConnectionFacts, HeaderValues, RequestAuth, RequestDecision, RequestFacts,
     RequestHit, RequestPolicies, decide_connection, decide_request,
 };
+pub use sources::{Source, Sources};

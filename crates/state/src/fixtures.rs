@@ -87,7 +87,7 @@ pub(crate) fn at(address: &str) -> GatewayAddress {
 
 /// A policy of namespace `shop` that allows a peer of namespace `name`.
 pub(crate) fn policy(name: &str, scope: Scope) -> Authorization {
-    let from = Match { namespaces: vec![StringMatch::Exact(name.into())], ..Match::default() };
+    let from = Match { namespaces: vec![StringMatch::Prefix(name.into())], ..Match::default() };
     Authorization {
         name: name.into(),
         namespace: "shop".into(),

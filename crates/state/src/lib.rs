@@ -8,6 +8,7 @@
 //! A hundred thousand workloads behind ten thousand services take 34 MB; `tests/memory.rs` holds them to 40.
 
 mod balance;
+mod by_source;
 mod claims;
 mod few;
 #[cfg(test)]

@@ -2,22 +2,21 @@
 
 use std::sync::Arc;
 
-use ambit_model::{Authorization, Scope, Str, Workload};
+use ambit_model::{Authorization, Identity, Scope, Str, Workload};
 use ambit_policy::Candidate;
 use imbl::OrdMap;
+
+use crate::by_source::BySource;
 
 /// All indexes of policies. A clone shares everything until one of the two changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Policies {
     by_name: OrdMap<Str, Entry>,
-    global: Group,
-    by_namespace: OrdMap<Str, Group>,
+    global: BySource,
+    by_namespace: OrdMap<Str, BySource>,
     /// How many workloads refer to each name.
     references: OrdMap<Str, usize>,
 }
-
-/// Policies by name.
-type Group = OrdMap<Str, Arc<Authorization>>;
 
 /// A policy in force.
 #[derive(Clone, Debug)]
@@ -57,16 +56,18 @@ impl Policies {
         self.references.keys().filter(|name| !self.by_name.contains_key(*name)).map(|name| &**name)
     }
 
-    /// The policies of the workload's namespace, the global ones, and those it refers to, each once.
+    /// The policies of the workload's namespace, the global ones, and those it refers to, each once; but of those by
+    /// scope that name other sources only whether there are any.
     pub(crate) fn candidates<'a>(
         &'a self,
         workload: &'a Workload,
-    ) -> impl Iterator<Item = Candidate<'a>> + 'a {
-        let namespace = self.by_namespace.get(&workload.namespace).into_iter();
-        let scoped = namespace.flat_map(|group| group.values()).chain(self.global.values());
+        source: Option<&Identity>,
+    ) -> impl Iterator<Item = Candidate<'a>> {
+        let namespace = self.by_namespace.get(&workload.namespace);
+        let scoped = namespace.into_iter().chain([&self.global]);
         let named = workload.authorization_policies.iter();
         scoped
-            .map(|policy| Candidate::Known(policy))
+            .flat_map(move |policies| policies.candidates(source))
             .chain(named.filter_map(|name| self.named(name, workload)))
     }
 
@@ -96,11 +97,11 @@ impl Policies {
         let policy = Arc::new(policy);
         match policy.scope {
             Scope::Global => {
-                self.global.insert(name.clone(), policy.clone());
+                self.global.insert(&name, &policy);
             }
             Scope::Namespace => {
-                let group = self.by_namespace.entry(policy.namespace.clone()).or_default();
-                group.insert(name.clone(), policy.clone());
+                let namespace = self.by_namespace.entry(policy.namespace.clone()).or_default();
+                namespace.insert(&name, &policy);
             }
             Scope::WorkloadSelector => {}
         }
@@ -109,7 +110,7 @@ impl Policies {
     }
 
     /// Removes a policy, or retains it while it is referred to.
-    pub(crate) fn remove(&mut self, name: &str) -> Removal {
+    pub(crate) fn remove(&mut self, name: &Str) -> Removal {
         match self.by_name.get(name) {
             None => return Removal::Absent,
             Some(entry) if entry.retained => return Removal::Absent,
@@ -126,19 +127,17 @@ impl Policies {
     }
 
     /// Takes a policy out of the lists by scope.
-    fn unscope(&mut self, name: &str) {
-        let Some(Entry { policy, .. }) = self.by_name.get(name) else {
+    fn unscope(&mut self, name: &Str) {
+        let Some(Entry { policy, retained: false }) = self.by_name.get(name) else {
             return;
         };
         match policy.scope {
-            Scope::Global => {
-                self.global.remove(name);
-            }
+            Scope::Global => self.global.remove(name, policy),
             Scope::Namespace => {
                 let namespace = policy.namespace.clone();
-                if let Some(group) = self.by_namespace.get_mut(&namespace) {
-                    group.remove(name);
-                    if group.is_empty() {
+                if let Some(policies) = self.by_namespace.get_mut(&namespace) {
+                    policies.remove(name, policy);
+                    if policies.is_empty() {
                         self.by_namespace.remove(&namespace);
                     }
                 }

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ambit_model::{
-    Authorization, GatewayAddress, GatewayDestination, HealthStatus, NamespacedHostname, Service,
-    Str, Workload,
+    Authorization, GatewayAddress, GatewayDestination, HealthStatus, Identity, NamespacedHostname,
+    Service, Str, Workload,
 };
 use ambit_policy::Candidate;
 
@@ -130,13 +130,14 @@ impl Snapshot {
         workload.services.keys().filter_map(|key| self.services.get(key))
     }
 
-    /// The policies that apply to connections to `workload`: those of its namespace, the global ones, and those it
-    /// names, known or not.
+    /// The policies that apply to connections from `source` to `workload`: those of its namespace, the global ones, and
+    /// those it names, known or not.
     pub fn policies_for<'a>(
         &'a self,
         workload: &'a Workload,
-    ) -> impl Iterator<Item = Candidate<'a>> + 'a {
-        self.policies.candidates(workload)
+        source: Option<&Identity>,
+    ) -> impl Iterator<Item = Candidate<'a>> {
+        self.policies.candidates(workload, source)
     }
 
     /// Every workload, ordered by uid. Costly: for dumps.

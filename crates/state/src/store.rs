@@ -158,14 +158,14 @@ impl Store {
         }
     }
 
-    fn remove_policy(&mut self, name: &str) {
+    fn remove_policy(&mut self, name: &Str) {
         match self.next.policies.remove(name) {
-            Removal::Absent => debug!(name, "removal of a policy that is not known"),
+            Removal::Absent => debug!(name = &**name, "removal of a policy that is not known"),
             Removal::Gone => self.policies_changed = true,
             Removal::Retained => {
                 self.policies_changed = true;
                 warn!(
-                    policy = name,
+                    policy = &**name,
                     "policy was removed but workloads still refer to it: it stays enforced for them"
                 );
             }

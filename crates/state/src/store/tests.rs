@@ -246,11 +246,12 @@ fn a_removed_address_is_a_workload_first() {
 fn candidates(store: &Store, names: &[&str]) -> Vec<String> {
     let workload = referring("x", names);
     let snapshot = store.snapshot();
-    let candidates = snapshot.policies_for(&workload);
+    let candidates = snapshot.policies_for(&workload, None);
     candidates
-        .map(|candidate| match candidate {
-            Candidate::Known(policy) => policy.name.to_string(),
-            Candidate::Unknown(name) => format!("?{name}"),
+        .filter_map(|candidate| match candidate {
+            Candidate::Known(policy) => Some(policy.name.to_string()),
+            Candidate::Unknown(name) => Some(format!("?{name}")),
+            Candidate::HasAllow { .. } => None,
         })
         .collect()
 }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::{Source, Sources};
 
 /// One field of a match as a list of (is this entry true, is it negated), or nothing where the field is not set.
 fn field<T>(wanted: &[T], unwanted: &[T], truth: impl Fn(&T) -> bool) -> Option<bool> {
@@ -139,6 +140,12 @@ fn sockets() -> impl Strategy<Value = SocketAddr> {
         .prop_map(|text| text.parse().unwrap())
 }
 
+fn is(source: &Source, identity: Option<&Identity>) -> bool {
+    let account = source.service_account.as_ref();
+    *source.namespace == *identity.map_or("", |id| &id.namespace)
+        && account.is_none_or(|account| identity.is_some_and(|id| id.service_account == *account))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
@@ -154,6 +161,11 @@ proptest! {
             Facts { source_ip: source.ip(), source_identity: identity.as_ref(), destination };
         for policy in &policies {
             prop_assert_eq!(matches(policy, &facts), reference_matches(policy, &facts));
+            let named = match Sources::of(policy) {
+                Sources::Any => true,
+                Sources::Only(named) => named.iter().any(|source| is(source, identity.as_ref())),
+            };
+            prop_assert!(named || !matches(policy, &facts), "it matches whom it does not name");
         }
         let candidates = || {
             let known = policies.iter().map(Candidate::Known);

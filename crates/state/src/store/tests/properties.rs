@@ -293,10 +293,11 @@ fn check(snapshot: &Snapshot, reference: &Reference) -> Result<(), TestCaseError
     }
     for workload in reference.workloads.values() {
         let found: Vec<_> = snapshot
-            .policies_for(workload)
-            .map(|candidate| match candidate {
-                Candidate::Known(policy) => policy.key().to_string(),
-                Candidate::Unknown(name) => format!("?{name}"),
+            .policies_for(workload, None)
+            .filter_map(|candidate| match candidate {
+                Candidate::Known(policy) => Some(policy.key().to_string()),
+                Candidate::Unknown(name) => Some(format!("?{name}")),
+                Candidate::HasAllow { .. } => None,
             })
             .collect();
         let expected = reference.candidates(workload);
@@ -366,9 +367,10 @@ proptest! {
             let removed = |store: &Store| {
                 let snapshot = store.snapshot();
                 let retained = names(snapshot.retained_policies());
-                let candidates = snapshot.policies_for(workload).filter_map(|candidate| match candidate {
+                let candidates = snapshot.policies_for(workload, None).filter_map(|candidate| match candidate {
                     Candidate::Unknown(name) => Some(name.to_owned()),
                     Candidate::Known(policy) => retained.contains(&policy.key().to_string()).then(|| policy.key().to_string()),
+                    Candidate::HasAllow { .. } => None,
                 });
                 candidates.collect::<BTreeSet<_>>()
             };
