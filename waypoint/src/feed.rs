@@ -2,7 +2,7 @@
 
 use ambit_bootstrap::{synced, update, xds};
 use ambit_state::Store;
-use ambit_xds::{Change, Client, Event, Metrics, Node, ResourceType};
+use ambit_xds::{Client, Event, Metrics, Node, ResourceType};
 
 use crate::config::Config;
 use crate::rules::Book;
@@ -22,15 +22,12 @@ pub(crate) async fn follow(
     let mut ready = Some(ready);
     // Policies of layer 4 are the node proxies' business; without them the state would wait for ever.
     store.apply(synced(ResourceType::Authorization));
-    let apply = |event| match event {
-        Event::Batch(batch) => {
-            let (rules, state): (Vec<Change>, Vec<Change>) =
-                batch.updates.into_iter().partition(is_rule);
-            if !state.is_empty() {
-                store.apply(state.into_iter().filter_map(update));
-            }
-            if rules.is_empty() { Vec::new() } else { book.apply(rules) }
+    let apply = |event: Event<'_>| match event {
+        Event::Batch(batch) if batch.kind() == ResourceType::Address => {
+            store.apply(batch.filter_map(update));
+            Vec::new()
         }
+        Event::Batch(batch) => book.apply(batch),
         Event::Synced(kind) => {
             store.apply(synced(kind));
             missing.retain(|other| *other != kind);
@@ -43,12 +40,4 @@ pub(crate) async fn follow(
         }
     };
     match Client::new(settings, metrics).run(apply).await {}
-}
-
-fn is_rule(change: &Change) -> bool {
-    match change {
-        Change::Resource { .. } => true,
-        Change::Removed { kind, .. } => *kind != ResourceType::Address,
-        _ => false,
-    }
 }

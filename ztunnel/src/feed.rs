@@ -30,16 +30,16 @@ pub(crate) async fn follow_control_plane(
     let identity = ambit_xds::Node::ztunnel(ip, pod, &node.pod_namespace, &node.name);
     let settings = xds(node, &service, identity, ResourceType::ZTUNNEL);
     let client = Client::resuming(settings, metrics, held);
-    let refuse_nothing = |event| {
+    let refuse_nothing = |event: Event<'_>| {
         apply(&store, event);
         Vec::new()
     };
     match client.run(refuse_nothing).await {}
 }
 
-fn apply(store: &SharedStore, event: Event) {
+fn apply(store: &SharedStore, event: Event<'_>) {
     match event {
-        Event::Batch(batch) => store.lock().apply(batch.updates.into_iter().filter_map(update)),
+        Event::Batch(batch) => store.lock().apply(batch.filter_map(update)),
         Event::Synced(kind) => store.lock().apply(synced(kind)),
     }
 }

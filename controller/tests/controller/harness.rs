@@ -186,8 +186,8 @@ impl Running {
         let client = Client::resuming(config, Metrics::default(), held);
         let task = tokio::spawn(async move {
             match client
-                .run(move |event| {
-                    drop(sender.send(event));
+                .run(move |event: Event<'_>| {
+                    drop(sender.send(event.into()));
                     Vec::new()
                 })
                 .await {}
@@ -226,9 +226,28 @@ pub(crate) async fn forward(target: watch::Receiver<SocketAddr>) -> u16 {
     port
 }
 
+/// What a proxy is told: changes as `+key` and `-key`, or that a type is complete.
+enum Told {
+    Changes(Vec<String>),
+    Synced,
+}
+
+impl From<Event<'_>> for Told {
+    fn from(event: Event<'_>) -> Self {
+        match event {
+            Event::Batch(mut batch) => {
+                let lines = batch.by_ref().map(|change| line(&change)).collect();
+                assert_eq!(batch.rejected(), []);
+                Self::Changes(lines)
+            }
+            Event::Synced(_) => Self::Synced,
+        }
+    }
+}
+
 /// A connected proxy.
 pub(crate) struct Proxy {
-    events: mpsc::UnboundedReceiver<Event>,
+    events: mpsc::UnboundedReceiver<Told>,
     task: JoinHandle<()>,
 }
 
@@ -242,12 +261,9 @@ impl Proxy {
     /// The changes of the next response that brings any, as `+key` and `-key`.
     pub(crate) async fn changes(&mut self) -> Vec<String> {
         loop {
-            let Event::Batch(batch) = soon(self.events.recv()).await.expect("a client") else {
-                continue;
-            };
-            assert_eq!(batch.rejected, []);
-            if !batch.updates.is_empty() {
-                return batch.updates.iter().map(line).collect();
+            match soon(self.events.recv()).await.expect("a client") {
+                Told::Changes(lines) if !lines.is_empty() => return lines,
+                Told::Changes(_) | Told::Synced => {}
             }
         }
     }
@@ -257,11 +273,8 @@ impl Proxy {
         let (mut lines, mut types) = (Vec::new(), 0);
         while types < 2 {
             match soon(self.events.recv()).await.expect("a client") {
-                Event::Batch(batch) => {
-                    assert_eq!(batch.rejected, []);
-                    lines.extend(batch.updates.iter().map(line));
-                }
-                Event::Synced(_) => types += 1,
+                Told::Changes(more) => lines.extend(more),
+                Told::Synced => types += 1,
             }
         }
         lines

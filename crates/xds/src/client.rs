@@ -6,13 +6,13 @@ use ambit_proto::discovery::DeltaDiscoveryRequest;
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::Streaming;
 use tracing::{debug, info, warn};
 
 use crate::backoff::{Backoff, End};
-use crate::session::{Content, Session};
+use crate::session::Session;
+use crate::transport::{self, Messages};
 use crate::wire::Response;
-use crate::{Config, Event, Held, Metrics, Rejected, transport};
+use crate::{Config, Event, Held, Metrics, Rejected};
 
 /// A delta xDS client with wildcard subscriptions to the types of its [`Config`].
 #[derive(Debug)]
@@ -47,7 +47,10 @@ impl Client {
     /// Keeps a stream to the control plane open, reconnecting for ever, and calls `apply` with everything that comes
     /// of it. A response is acknowledged after `apply` has returned; what `apply` names is refused. Drop the future to
     /// stop.
-    pub async fn run(mut self, mut apply: impl FnMut(Event) -> Vec<Rejected> + Send) -> Infallible {
+    pub async fn run(
+        mut self,
+        mut apply: impl FnMut(Event<'_>) -> Vec<Rejected> + Send,
+    ) -> Infallible {
         let mut backoff = Backoff::new();
         loop {
             let ended = self.connection(&mut apply).await;
@@ -61,7 +64,7 @@ impl Client {
 
     async fn connection(
         &mut self,
-        apply: &mut (impl FnMut(Event) -> Vec<Rejected> + Send),
+        apply: &mut (impl FnMut(Event<'_>) -> Vec<Rejected> + Send),
     ) -> Ended {
         let (requests, outgoing) = mpsc::unbounded_channel();
         for request in self.session.connect() {
@@ -82,13 +85,13 @@ impl Client {
 
     async fn stream(
         &mut self,
-        mut responses: Streaming<Response>,
+        mut responses: Messages,
         requests: &mpsc::UnboundedSender<DeltaDiscoveryRequest>,
-        apply: &mut (impl FnMut(Event) -> Vec<Rejected> + Send),
+        apply: &mut (impl FnMut(Event<'_>) -> Vec<Rejected> + Send),
     ) -> Ended {
         let mut useful = false;
         loop {
-            match responses.message().await {
+            match responses.next().await {
                 Ok(Some(response)) => {
                     useful = true;
                     let answer = self.response(response, apply);
@@ -112,28 +115,20 @@ impl Client {
     fn response(
         &mut self,
         response: Response,
-        apply: &mut (impl FnMut(Event) -> Vec<Rejected> + Send),
+        apply: &mut (impl FnMut(Event<'_>) -> Vec<Rejected> + Send),
     ) -> DeltaDiscoveryRequest {
-        let bytes = response.encoded_len();
-        let outcome = self.session.response(response);
-        let mut answer = outcome.answer;
-        let Some(Content { kind, batch, completes_sync }) = outcome.content else {
-            warn!(url = answer.type_url, "response of a type that was not asked for");
-            return answer;
+        let (bytes, resources) = (response.encoded_len(), response.resources.len());
+        let outcome = self.session.response(response, apply);
+        let Some(kind) = outcome.kind else {
+            let url = &outcome.answer.type_url;
+            warn!(url, "response of a type that was not asked for");
+            return outcome.answer;
         };
-        let mut rejected = batch.rejected.clone();
-        debug!(url = kind.url(), bytes, changes = batch.updates.len(), "response");
-        let refused = apply(Event::Batch(batch));
-        self.session.refused(&refused, &mut answer);
-        rejected.extend(refused);
-        self.metrics.message(kind.url(), bytes, rejected.len());
-        for rejected in &rejected {
+        debug!(url = kind.url(), bytes, resources, "response");
+        self.metrics.message(kind.url(), bytes, outcome.rejected.len());
+        for rejected in &outcome.rejected {
             warn!(name = %rejected.name, reason = rejected.reason, "refused a resource");
         }
-        if completes_sync {
-            info!(url = kind.url(), "first synchronisation complete");
-            apply(Event::Synced(kind));
-        }
-        answer
+        outcome.answer
     }
 }

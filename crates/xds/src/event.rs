@@ -3,6 +3,8 @@
 use ambit_model::{Authorization, Service, Str, Workload};
 use bytes::Bytes;
 
+use crate::Batch;
+
 /// A resource type the client subscribes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ResourceType {
@@ -23,23 +25,14 @@ pub enum ResourceType {
 }
 
 /// What the client tells its owner, in the order in which it has to be applied.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
+#[derive(Debug)]
+pub enum Event<'a> {
     /// The content of one response.
-    Batch(Batch),
+    Batch(Batch<'a>),
     /// The first response for this type has been handed out, so everything of the type is known. Comes once for each
     /// type in a client's life, right after the batch that completes it; the last known state stays valid across
     /// reconnects.
     Synced(ResourceType),
-}
-
-/// The content of one response.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Batch {
-    /// Changes to apply in order, in one go.
-    pub updates: Vec<Change>,
-    /// Resources that were refused; the control plane has been told. What was known of them before stays.
-    pub rejected: Vec<Rejected>,
 }
 
 /// One change to the known state.
@@ -50,8 +43,7 @@ pub enum Change {
     /// A service is new or replaced; its key is [`Service::key`].
     Service(Box<Service>),
     /// A policy is new or replaced; its key is [`Authorization::key`]. A policy that is malformed and of which no
-    /// earlier version is known arrives here as one that denies everything in its scope, and is listed in
-    /// [`Batch::rejected`] as well.
+    /// earlier version is known arrives here as one that denies everything in its scope, and is refused as well.
     Authorization(Box<Authorization>),
     /// A resource of one of the `ambit.v1` types is new or replaced.
     Resource {

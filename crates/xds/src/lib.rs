@@ -24,8 +24,8 @@ pub mod encode;
 
 pub use client::Client;
 pub use config::{Config, Node, Roots, Token};
-pub use event::{Batch, Change, Event, Rejected, ResourceType};
+pub use event::{Change, Event, Rejected, ResourceType};
 pub use intern::Interner;
 pub use metrics::Metrics;
-pub use session::Held;
+pub use session::{Batch, Held};
 pub use transport::ConnectError;

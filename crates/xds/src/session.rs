@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 use ambit_proto::discovery::{DeltaDiscoveryRequest, Node as ProtoNode, Status};
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
+use tracing::info;
 
 use crate::wire::Response;
-use crate::{Batch, Config, Interner, Node, Rejected, ResourceType};
+use crate::{Config, Event, Interner, Node, Rejected, ResourceType};
 
 pub use held::Held;
+pub use response::Batch;
 
 /// `INVALID_ARGUMENT` of gRPC, the code of a refused response.
 const INVALID_ARGUMENT: i32 = 3;
@@ -30,22 +32,15 @@ pub(crate) struct Session {
     interner: Interner,
 }
 
-/// What follows from one response.
+/// What followed from one response.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// What to hand out first; `None` for a type that was never asked for.
-    pub(crate) content: Option<Content>,
-    /// The answer, to be sent once the content has been handed out.
+    /// What it was about; `None` for a type that was never asked for.
+    pub(crate) kind: Option<ResourceType>,
+    /// What was refused, here and by the owner.
+    pub(crate) rejected: Vec<Rejected>,
+    /// The answer to send.
     pub(crate) answer: DeltaDiscoveryRequest,
-}
-
-/// The decoded content of a response.
-#[derive(Debug)]
-pub(crate) struct Content {
-    pub(crate) kind: ResourceType,
-    pub(crate) batch: Batch,
-    /// Whether this is the first response for its type in the session's life.
-    pub(crate) completes_sync: bool,
 }
 
 // === impl Session ===
@@ -71,37 +66,36 @@ impl Session {
             .collect()
     }
 
-    /// Takes a response in. Resources are judged one by one: good ones are used even where others are refused.
-    pub(crate) fn response(&mut self, message: Response) -> Outcome {
+    /// Takes a response in and hands `apply` what comes of it. Resources are judged one by one: good ones are used even
+    /// where others are refused.
+    pub(crate) fn response(
+        &mut self,
+        message: Response,
+        apply: &mut impl FnMut(Event<'_>) -> Vec<Rejected>,
+    ) -> Outcome {
         let mut answer = DeltaDiscoveryRequest {
             type_url: message.type_url.clone(),
             response_nonce: message.nonce.clone(),
             ..DeltaDiscoveryRequest::default()
         };
+        let mut rejected = Vec::new();
         let kind = ResourceType::from_url(&message.type_url).filter(|k| self.types.contains(k));
-        let Some(kind) = kind else {
-            return Outcome { content: None, answer };
-        };
-        let batch = response::decode(kind, message, &mut self.held, &mut self.interner);
-        answer.error_detail = refusal(&batch.rejected);
-        let completes_sync = !self.synced.contains(&kind);
-        if completes_sync {
-            self.synced.push(kind);
+        if let Some(kind) = kind {
+            let held = (&mut self.held, &mut self.interner);
+            let refused = apply(Event::Batch(Batch::new(kind, message, held, &mut rejected)));
+            for Rejected { kind, name, .. } in &refused {
+                // The empty version makes the control plane speak of the resource again after a reconnect.
+                self.held.insert(*kind, name.clone(), "");
+            }
+            rejected.extend(refused);
+            answer.error_detail = refusal(&rejected);
+            if !self.synced.contains(&kind) {
+                self.synced.push(kind);
+                info!(url = kind.url(), "first synchronisation complete");
+                apply(Event::Synced(kind));
+            }
         }
-        Outcome { content: Some(Content { kind, batch, completes_sync }), answer }
-    }
-
-    /// Adds what the owner refused of a response to its answer.
-    pub(crate) fn refused(&mut self, rejected: &[Rejected], answer: &mut DeltaDiscoveryRequest) {
-        for Rejected { kind, name, .. } in rejected {
-            // The empty version makes the control plane speak of the resource again after a reconnect.
-            self.held.insert(*kind, name.clone(), "");
-        }
-        let Some(more) = refusal(rejected) else { return };
-        match &mut answer.error_detail {
-            Some(detail) => detail.message = format!("{}; {}", detail.message, more.message),
-            none => *none = Some(more),
-        }
+        Outcome { kind, rejected, answer }
     }
 }
 

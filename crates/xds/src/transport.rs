@@ -2,28 +2,36 @@
 
 mod connector;
 mod headers;
+mod messages;
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ambit_proto::discovery::DeltaDiscoveryRequest;
 use ambit_tls::ControlError;
+use http::header::{CONTENT_TYPE, HeaderValue, TE};
 use http::uri::{PathAndQuery, Scheme, Uri};
+use http::{Method, Request, StatusCode, Version};
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codec::EncodeBody;
 use tonic::transport::Endpoint;
-use tonic::{Request, Status, Streaming};
-use tonic_prost::ProstCodec;
+use tonic_prost::ProstEncoder;
+use tower_service::Service as _;
 
-use crate::wire::Response;
 use crate::{Config, Token};
+
+pub(crate) use messages::Messages;
 
 /// The wire facts of Istio's ztunnel about its connection to istiod.
 const METHOD: &str =
     "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_MESSAGE: usize = 200 * 1024 * 1024;
 
 /// Why no stream could be opened.
 #[derive(Debug, thiserror::Error)]
@@ -85,21 +93,38 @@ pub enum ConnectError {
 pub(crate) async fn open(
     config: &Config,
     requests: UnboundedReceiverStream<DeltaDiscoveryRequest>,
-) -> Result<Streaming<Response>, ConnectError> {
-    let mut request = Request::new(requests);
-    *request.metadata_mut() = headers::metadata(config)?;
+) -> Result<Messages, ConnectError> {
+    let headers = headers::metadata(config)?.into_headers();
     let failed = |source| ConnectError::Transport { address: config.address.clone(), source };
-    let uri = uri(config)?;
-    let connector = connector::connector(&uri, config)?;
-    let channel = endpoint(uri).connect_with_connector(connector).await.map_err(failed)?;
-    let mut client = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE);
-    client.ready().await.map_err(failed)?;
-    let codec = ProstCodec::<DeltaDiscoveryRequest, Response>::default();
-    let opened = client.streaming(request, PathAndQuery::from_static(METHOD), codec).await;
-    opened.map(tonic::Response::into_inner).map_err(|source| ConnectError::Refused {
+    let refused = |source| ConnectError::Refused {
         address: config.address.clone(),
         source: Box::new(source),
-    })
+    };
+    let uri = uri(config)?;
+    let connector = connector::connector(&uri, config)?;
+    let mut channel = endpoint(uri).connect_with_connector(connector).await.map_err(failed)?;
+    let mut request = Request::new(encoded(requests));
+    *request.method_mut() = Method::POST;
+    *request.version_mut() = Version::HTTP_2;
+    // The endpoint puts its origin before it.
+    *request.uri_mut() = Uri::from_static(METHOD);
+    *request.headers_mut() = headers;
+    request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    poll_fn(|cx| channel.poll_ready(cx)).await.map_err(failed)?;
+    let response = channel.call(request).await.map_err(failed)?;
+    match (response.status(), Status::from_header_map(response.headers())) {
+        (StatusCode::OK, None) => Ok(Messages::new(response.into_body())),
+        // A response without a body has its status among the headers.
+        (_, Some(status)) => Err(refused(status)),
+        (status, None) => Err(refused(Status::unknown(format!("HTTP status {status}")))),
+    }
+}
+
+/// Requests as the body of a stream.
+fn encoded(requests: UnboundedReceiverStream<DeltaDiscoveryRequest>) -> Body {
+    let encoder = ProstEncoder::<DeltaDiscoveryRequest>::default();
+    Body::new(EncodeBody::new_client(encoder, requests.map(Ok), None, None))
 }
 
 fn endpoint(origin: Uri) -> Endpoint {

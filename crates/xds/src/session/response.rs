@@ -7,55 +7,102 @@ use prost::Message as _;
 use super::Held;
 use crate::decode::{self, Address, InvalidResource};
 use crate::wire::{Resource, Response};
-use crate::{Batch, Change, Interner, Rejected, ResourceType};
+use crate::{Change, Interner, Rejected, ResourceType};
 
-/// Decodes `message`, whose type is `kind`. Removals come first, so that an address that moved from one resource to
-/// another within the response is free when its new owner arrives.
-pub(super) fn decode(
+/// The content of one response: changes to apply in order, in one go.
+///
+/// Each resource is decoded when it is asked for and its bytes are let go of, so that a response about 100,000 workloads
+/// is never held decoded. Removals come first, so that an address that moved from one resource to another within the
+/// response is free when its new owner arrives. What cannot be decoded is passed over, and the control plane is told;
+/// what was known of it before stays. The response is acknowledged as a whole: take all of it.
+#[derive(Debug)]
+pub struct Batch<'a> {
     kind: ResourceType,
-    message: Response,
-    held: &mut Held,
-    interner: &mut Interner,
-) -> Batch {
-    let mut batch = Batch::default();
-    for name in message.removed_resources {
-        held.remove(kind, &name);
-        batch.updates.push(Change::Removed { kind, name: name.into() });
+    removed: std::vec::IntoIter<String>,
+    resources: std::iter::Enumerate<std::vec::IntoIter<Bytes>>,
+    held: &'a mut Held,
+    interner: &'a mut Interner,
+    rejected: &'a mut Vec<Rejected>,
+}
+
+// === impl Batch ===
+
+impl<'a> Batch<'a> {
+    pub(super) fn new(
+        kind: ResourceType,
+        message: Response,
+        (held, interner): (&'a mut Held, &'a mut Interner),
+        rejected: &'a mut Vec<Rejected>,
+    ) -> Self {
+        let removed = message.removed_resources.into_iter();
+        let resources = message.resources.into_iter().enumerate();
+        Self { kind, removed, resources, held, interner, rejected }
     }
-    for (i, bytes) in message.resources.into_iter().enumerate() {
+
+    /// The type that all of it is about.
+    pub fn kind(&self) -> ResourceType {
+        self.kind
+    }
+
+    /// What was refused so far.
+    pub fn rejected(&self) -> &[Rejected] {
+        self.rejected
+    }
+
+    /// A resource as a change, if it is good or something stands in for it.
+    fn resource(&mut self, number: usize, bytes: Bytes) -> Option<Change> {
+        let kind = self.kind;
         let resource = match Resource::decode(bytes) {
             Ok(resource) => resource,
             Err(source) => {
                 let reason = InvalidResource::Protobuf { kind: "Resource", source }.to_string();
-                let name = format!("resource {i} of the response").into();
-                batch.rejected.push(Rejected { kind, name, reason });
-                continue;
+                let name = format!("resource {number} of the response").into();
+                self.rejected.push(Rejected { kind, name, reason });
+                return None;
             }
         };
-        let name = held.name(kind, &resource.name).unwrap_or_else(|| resource.name.as_str().into());
+        let known = self.held.name(kind, &resource.name);
+        let name = known.unwrap_or_else(|| resource.name.as_str().into());
         let version = resource.version.clone();
         let decoded = match kind {
-            ResourceType::Address => address(&name, &resource, interner),
-            ResourceType::Authorization => policy(&name, &resource, held, interner),
+            ResourceType::Address => address(&name, &resource, self.interner),
+            ResourceType::Authorization => policy(&name, &resource, self.held, self.interner),
             _ => opaque(kind, &name, resource).map_err(Into::into),
         };
         match decoded {
             Ok(change) => {
-                held.insert(kind, name, &version);
-                batch.updates.push(change);
+                self.held.insert(kind, name, &version);
+                Some(change)
             }
             Err(refused) => {
                 // The empty version makes the control plane speak of the resource again after a reconnect.
-                if let Some(stand_in) = refused.stand_in {
-                    held.insert(kind, name.clone(), "");
-                    batch.updates.push(stand_in);
+                if refused.stand_in.is_some() {
+                    self.held.insert(kind, name.clone(), "");
                 }
                 let reason = refused.error.to_string();
-                batch.rejected.push(Rejected { kind, name, reason });
+                self.rejected.push(Rejected { kind, name, reason });
+                refused.stand_in
             }
         }
     }
-    batch
+}
+
+impl Iterator for Batch<'_> {
+    type Item = Change;
+
+    fn next(&mut self) -> Option<Change> {
+        if let Some(name) = self.removed.next() {
+            self.held.remove(self.kind, &name);
+            return Some(Change::Removed { kind: self.kind, name: name.into() });
+        }
+        while let Some((number, bytes)) = self.resources.next() {
+            let change = self.resource(number, bytes);
+            if change.is_some() {
+                return change;
+            }
+        }
+        None
+    }
 }
 
 struct Refused {

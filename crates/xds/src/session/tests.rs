@@ -5,10 +5,10 @@ use ambit_proto::discovery::DeltaDiscoveryRequest;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{Content, Held, Session};
+use super::{Held, Session};
 use crate::encode::Encoded;
 use crate::wire::{Any, Resource, Response};
-use crate::{Change, Config, Node, ResourceType};
+use crate::{Change, Config, Event, Node, Rejected, ResourceType};
 
 use ResourceType::{Address, Authorization as Policy};
 
@@ -50,14 +50,28 @@ fn response(kind: ResourceType, nonce: &str, resources: &[Resource], removed: &[
     }
 }
 
+/// What the owner of the session was handed.
+struct Content {
+    updates: Vec<Change>,
+    synced: Vec<ResourceType>,
+    rejected: Vec<Rejected>,
+}
+
 fn take(session: &mut Session, response: Response) -> (Content, DeltaDiscoveryRequest) {
-    let outcome = session.response(response);
-    (outcome.content.expect("a subscribed type"), outcome.answer)
+    let (mut updates, mut synced) = (Vec::new(), Vec::new());
+    let outcome = session.response(response, &mut |event| {
+        match event {
+            Event::Batch(batch) => updates.extend(batch),
+            Event::Synced(kind) => synced.push(kind),
+        }
+        Vec::new()
+    });
+    outcome.kind.expect("a subscribed type");
+    (Content { updates, synced, rejected: outcome.rejected }, outcome.answer)
 }
 
 fn names(content: &Content) -> Vec<String> {
     content
-        .batch
         .updates
         .iter()
         .map(|change| match change {
@@ -121,7 +135,7 @@ fn each_type_is_synced_by_its_first_response_only() {
         [(Policy, true), (Policy, false), (Address, true), (Address, false), (Policy, false)]
     {
         let (content, _) = take(&mut session, response(kind, "n", &[], &[]));
-        assert_eq!((content.kind, content.completes_sync), (kind, expected));
+        assert_eq!(content.synced, expected.then_some(kind).as_slice());
     }
 }
 
@@ -146,8 +160,8 @@ fn a_refused_resource_is_named_and_the_good_ones_are_used() {
     let message = response(Address, "n", &[bad, encoded(Encoded::workload(&workload("a")))], &[]);
     let (content, answer) = take(&mut session, message);
     assert_eq!(names(&content), ["+c//Pod/ns/a"]);
-    assert_eq!(content.batch.rejected.len(), 1);
-    assert_eq!(&*content.batch.rejected[0].name, "c//Pod/ns/bad");
+    assert_eq!(content.rejected.len(), 1);
+    assert_eq!(&*content.rejected[0].name, "c//Pod/ns/bad");
     let detail = answer.error_detail.expect("a refusal");
     assert_eq!(detail.code, 3);
     assert!(detail.message.starts_with("c//Pod/ns/bad: not a valid Address"), "{}", detail.message);
@@ -167,7 +181,7 @@ fn a_refused_update_leaves_the_old_version_held() {
     let bad = resource(Policy, "ns/p", "2", message.encode_to_vec().into());
     let (content, answer) = take(&mut session, response(Policy, "2", &[bad], &[]));
     assert!(names(&content).is_empty(), "the old version stays enforced");
-    assert_eq!(content.batch.rejected[0].reason, "policy: action 99 is unknown");
+    assert_eq!(content.rejected[0].reason, "policy: action 99 is unknown");
     assert!(answer.error_detail.is_some());
     assert_eq!(session.connect()[1].initial_resource_versions["ns/p"], version);
 }
@@ -179,7 +193,7 @@ fn a_malformed_policy_that_was_never_known_denies_until_it_can_be_read() {
     message.action = 99;
     let bad = resource(Policy, "ns/p", "2", message.encode_to_vec().into());
     let (content, answer) = take(&mut session, response(Policy, "1", &[bad], &[]));
-    let Change::Authorization(stand_in) = &content.batch.updates[0] else { panic!("a policy") };
+    let Change::Authorization(stand_in) = &content.updates[0] else { panic!("a policy") };
     assert_eq!(stand_in.action, ambit_model::Action::Deny);
     assert_eq!(stand_in.scope, Scope::Namespace);
     assert_eq!(stand_in.rules, vec![Vec::<Vec<ambit_model::Match>>::new()]);
@@ -218,8 +232,8 @@ fn what_is_no_resource_of_the_type_is_refused() {
     ];
     for (resource, reason) in table {
         let (content, _) = take(&mut session(), response(Address, "n", &[resource], &[]));
-        assert_eq!(content.batch.rejected[0].reason, reason);
-        assert!(content.batch.updates.is_empty());
+        assert_eq!(content.rejected[0].reason, reason);
+        assert!(content.updates.is_empty());
     }
 }
 
@@ -229,8 +243,8 @@ fn a_policy_is_never_stood_in_for_under_another_name() {
     message.action = 99;
     let bad = resource(Policy, "ns/other", "2", message.encode_to_vec().into());
     let (content, _) = take(&mut session(), response(Policy, "1", &[bad], &[]));
-    assert!(content.batch.updates.is_empty());
-    assert_eq!(content.batch.rejected.len(), 1);
+    assert!(content.updates.is_empty());
+    assert_eq!(content.rejected.len(), 1);
 }
 
 #[test]
@@ -238,7 +252,7 @@ fn an_undecodable_envelope_is_refused_alone() {
     let mut message = response(Address, "n", &[encoded(Encoded::workload(&workload("a")))], &[]);
     message.resources.insert(0, Bytes::from_static(b"\x0a\xff"));
     let (content, _) = take(&mut session(), message);
-    assert_eq!(&*content.batch.rejected[0].name, "resource 0 of the response");
+    assert_eq!(&*content.rejected[0].name, "resource 0 of the response");
     assert_eq!(names(&content), ["+c//Pod/ns/a"]);
 }
 
@@ -248,7 +262,7 @@ fn a_refusal_names_a_bounded_number_of_resources() {
         .map(|i| resource(Address, &format!("r{i}"), "1", Bytes::from_static(b"\xff")))
         .collect();
     let (content, answer) = take(&mut session(), response(Address, "n", &bad, &[]));
-    assert_eq!(content.batch.rejected.len(), 50);
+    assert_eq!(content.rejected.len(), 50);
     let message = answer.error_detail.expect("a refusal").message;
     assert!(message.contains("r19: ") && !message.contains("r20: "), "{message}");
     assert!(message.ends_with("and 30 more"), "{message}");
@@ -261,8 +275,8 @@ fn an_unknown_type_is_acknowledged_and_ignored() {
         nonce: "n".into(),
         ..Response::default()
     };
-    let outcome = session().response(message);
-    assert!(outcome.content.is_none());
+    let outcome = session().response(message, &mut |event| panic!("{event:?}"));
+    assert_eq!(outcome.kind, None);
     assert_eq!(outcome.answer.type_url, "type.googleapis.com/x");
     assert_eq!(outcome.answer.response_nonce, "n");
     assert_eq!(outcome.answer.error_detail, None);
@@ -284,8 +298,31 @@ fn what_is_held_shares_the_uid_of_its_workload() {
     for nonce in ["1", "2"] {
         let resource = encoded(Encoded::workload(&workload("a")));
         let (content, _) = take(&mut session, response(Address, nonce, &[resource], &[]));
-        let Change::Workload(workload) = &content.batch.updates[0] else { panic!("a workload") };
+        let Change::Workload(workload) = &content.updates[0] else { panic!("a workload") };
         let held = session.held.name(Address, &workload.uid).expect("held");
         assert!(ambit_model::Str::ptr_eq(&held, &workload.uid));
     }
+}
+
+#[test]
+fn what_the_owner_refuses_is_named_beside_what_cannot_be_decoded() {
+    let mut session = session();
+    let bad = resource(Address, "bad", "1", Bytes::from_static(b"\xff"));
+    let good = encoded(Encoded::workload(&workload("a")));
+    let outcome = session.response(response(Address, "n", &[bad, good], &[]), &mut |event| {
+        let Event::Batch(batch) = event else { return Vec::new() };
+        let refuse = |change| match change {
+            Change::Workload(w) => {
+                Rejected { kind: Address, name: w.uid, reason: "not wanted".to_owned() }
+            }
+            other => panic!("{other:?}"),
+        };
+        batch.map(refuse).collect()
+    });
+    let message = outcome.answer.error_detail.expect("a refusal").message;
+    assert!(
+        message.starts_with("bad: ") && message.ends_with("; c//Pod/ns/a: not wanted"),
+        "{message}"
+    );
+    assert_eq!(session.connect()[0].initial_resource_versions["c//Pod/ns/a"], "");
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use ambit_model::Workload;
 use ambit_proto::discovery::{DeltaDiscoveryResponse, Resource};
 use ambit_xds::encode::Encoded;
-use ambit_xds::{Batch, Change, Client, Config, Event, Held, Metrics, Node, ResourceType, Token};
+use ambit_xds::{
+    Change, Client, Config, Event, Held, Metrics, Node, Rejected, ResourceType, Token,
+};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
@@ -21,9 +23,34 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("in time")
 }
 
+/// An event with what it held.
+#[derive(Debug, PartialEq)]
+enum Told {
+    Batch(Batch),
+    Synced(ResourceType),
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Batch {
+    updates: Vec<Change>,
+    rejected: Vec<Rejected>,
+}
+
+impl From<Event<'_>> for Told {
+    fn from(event: Event<'_>) -> Self {
+        match event {
+            Event::Batch(mut batch) => {
+                let updates = batch.by_ref().collect();
+                Self::Batch(Batch { updates, rejected: batch.rejected().to_vec() })
+            }
+            Event::Synced(kind) => Self::Synced(kind),
+        }
+    }
+}
+
 /// A running client.
 struct Running {
-    events: mpsc::UnboundedReceiver<Event>,
+    events: mpsc::UnboundedReceiver<Told>,
     registry: Registry,
     task: tokio::task::JoinHandle<std::convert::Infallible>,
 }
@@ -35,13 +62,13 @@ impl Drop for Running {
 }
 
 impl Running {
-    async fn event(&mut self) -> Event {
+    async fn event(&mut self) -> Told {
         soon(self.events.recv()).await.expect("a running client")
     }
 
     async fn batch(&mut self) -> Batch {
         match self.event().await {
-            Event::Batch(batch) => batch,
+            Told::Batch(batch) => batch,
             other => panic!("{other:?} instead of a batch"),
         }
     }
@@ -58,9 +85,9 @@ fn run(config: Config, held: Held) -> Running {
     let metrics = Metrics::register(registry.sub_registry_with_prefix("istio"));
     let (sender, events) = mpsc::unbounded_channel();
     let client = Client::resuming(config, metrics, held);
-    let task = tokio::spawn(client.run(move |event| {
+    let task = tokio::spawn(client.run(move |event: Event<'_>| {
         // The test may be over.
-        let _ = sender.send(event);
+        let _ = sender.send(event.into());
         Vec::new()
     }));
     Running { events, registry, task }
@@ -116,14 +143,14 @@ async fn a_stream_presents_itself_and_answers_each_response() {
 
     stream.send(response("n1", Address, &[workload("a"), workload("b")]));
     assert_eq!(client.batch().await.updates.len(), 2);
-    assert_eq!(client.event().await, Event::Synced(Address));
+    assert_eq!(client.event().await, Told::Synced(Address));
     let answer = stream.request().await;
     assert_eq!((answer.response_nonce.as_str(), answer.error_detail), ("n1", None));
     assert_eq!((answer.node, answer.type_url.as_str()), (None, Address.url()));
 
     stream.send(response("n2", Authorization, &[]));
     assert_eq!(client.batch().await, Batch::default());
-    assert_eq!(client.event().await, Event::Synced(Authorization));
+    assert_eq!(client.event().await, Told::Synced(Authorization));
     stream.request().await;
     let url = Address.url();
     assert!(client.metric(&format!("istio_xds_message_total{{url=\"{url}\"}} 1")));
@@ -177,7 +204,7 @@ async fn a_new_stream_names_the_versions_and_reads_the_token_again() {
     assert_eq!(request.initial_resource_versions[&*a.name], a.version_text());
     assert_eq!(request.initial_resource_versions.len(), 1);
     client.batch().await;
-    assert_eq!(client.event().await, Event::Synced(Address));
+    assert_eq!(client.event().await, Told::Synced(Address));
 
     // A removal while it was away, and no second synchronisation.
     stream.send(DeltaDiscoveryResponse {
