@@ -85,8 +85,13 @@ pub(crate) async fn uninstall(removal: Removal) -> Result<()> {
     let objects = objects(&removal.settings)?;
     let cluster = Cluster::connect().await?;
     let namespace = &removal.settings.namespace;
-    if cluster.release_nodes(namespace, Duration::from_secs(removal.wait)).await? {
-        terminal.line(Style::Plain, "every pod is out of the mesh");
+    let limit = Duration::from_secs(removal.wait);
+    match cluster.release_nodes(namespace, &objects, limit).await? {
+        true => terminal.line(Style::Plain, "every pod is out of the mesh"),
+        false => terminal.line(
+            Style::Faint,
+            "no agent is there to set nodes right; if there was one, `ambit install` and `ambit uninstall` do",
+        ),
     }
     for object in objects.iter().rev() {
         let what = title(object);

@@ -53,14 +53,26 @@ impl Cluster {
         }
     }
 
-    /// Has every node's agent take all pods out of the mesh and its traces off the node; false if there is no agent.
+    /// Has every node's agent take all pods out of the mesh and its traces off the node. Where only the DaemonSet has
+    /// been deleted, which leaves nodes as they were, that of `objects` comes back for it. False if nothing of the agent
+    /// is there.
     ///
     /// # Errors
     /// Not every node is done within `limit`.
-    pub(crate) async fn release_nodes(&self, namespace: &str, limit: Duration) -> Result<bool> {
+    pub(crate) async fn release_nodes(
+        &self,
+        namespace: &str,
+        objects: &[Value],
+        limit: Duration,
+    ) -> Result<bool> {
         let agents = self.named("apps", "DaemonSet", namespace);
         if agents.get_opt(AGENT).await?.is_none() {
-            return Ok(false);
+            let accounts = self.named("", "ServiceAccount", namespace);
+            let is_agent = |o: &&Value| o["kind"] == "DaemonSet" && o["metadata"]["name"] == AGENT;
+            match (accounts.get_opt(AGENT).await?, objects.iter().find(is_agent)) {
+                (Some(_), Some(agent)) => self.apply(agent).await?,
+                _ => return Ok(false),
+            }
         }
         // Merged by the container's name; what is not named stays.
         let patch = json!({"spec": {

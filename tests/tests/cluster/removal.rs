@@ -24,6 +24,22 @@ async fn removal_leaves_nothing_and_cuts_nothing() {
     }
     near.nothing_failed("same node").await;
     far.nothing_failed("across nodes").await;
+    nothing_is_left().await;
+    ambit(&["install"]).await;
+    for pod in ["near", "far"] {
+        shop.captured(pod, true).await;
+    }
+    far.goes_on(200).await;
+    far.nothing_failed("put back").await;
+    // Somebody deletes the agent first, which leaves nodes as they are.
+    done("delete daemonset -n istio-system ambit-agent --wait").await;
+    ambit(&["uninstall"]).await;
+    nothing_is_left().await;
+    ambit(&["install"]).await;
+    shop.close().await;
+}
+
+async fn nothing_is_left() {
     for node in ["node1", "node2"] {
         let inside = |command| cluster_shell(node, command);
         assert_eq!(inside("ls /opt/cni/bin | grep -c ambit || true").await, "0\n");
@@ -43,13 +59,6 @@ async fn removal_leaves_nothing_and_cuts_nothing() {
             .status
             .success()
     );
-    ambit(&["install"]).await;
-    for pod in ["near", "far"] {
-        shop.captured(pod, true).await;
-    }
-    far.goes_on(200).await;
-    far.nothing_failed("put back").await;
-    shop.close().await;
 }
 
 async fn ambit(arguments: &[&str]) {
