@@ -12,6 +12,9 @@ use super::scene::Scene;
 /// The pod that is not in the mesh.
 pub(super) const OUTSIDE: &str = "outside";
 
+/// The name in its certificate.
+pub(super) const NAME: &str = "edge.example";
+
 /// What lets traffic in to one service, by HTTP on port 80 and by HTTPS on port 443.
 pub(super) struct Edge {
     pub(super) ip: IpAddr,
@@ -22,31 +25,13 @@ pub(super) struct Edge {
 impl Edge {
     /// Opens it in front of `service`, which has been offered before. There is one at a time in a scene.
     pub(super) async fn before(scene: &Scene, service: &str) -> Self {
-        let names = vec!["edge.example".to_owned()];
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed(names).expect("a certificate");
-        let block = |pem: String| pem.replace('\n', "\n    ");
-        let (cert, key) = (block(cert.pem()), block(signing_key.serialize_pem()));
+        Self::certify(scene).await;
         scene
             .apply(&format!(
                 "apiVersion: v1
-kind: Namespace
-metadata: {{name: edge}}
----
-apiVersion: v1
 kind: Pod
 metadata: {{name: {OUTSIDE}, namespace: edge}}
 spec: {{nodeName: node-1, containers: [{{name: c, command: [sleep, infinity]}}]}}
----
-apiVersion: v1
-kind: Secret
-metadata: {{name: front, namespace: edge}}
-type: kubernetes.io/tls
-stringData:
-  tls.crt: |
-    {cert}
-  tls.key: |
-    {key}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -87,6 +72,32 @@ spec:
         })
         .await;
         edge
+    }
+
+    /// Gives it a certificate of its own, and a new one each time.
+    pub(super) async fn certify(scene: &Scene) {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(vec![NAME.to_owned()]).expect("a certificate");
+        let block = |pem: String| pem.replace('\n', "\n    ");
+        let (cert, key) = (block(cert.pem()), block(signing_key.serialize_pem()));
+        scene
+            .apply(&format!(
+                "apiVersion: v1
+kind: Namespace
+metadata: {{name: edge}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: front, namespace: edge}}
+type: kubernetes.io/tls
+stringData:
+  tls.crt: |
+    {cert}
+  tls.key: |
+    {key}
+"
+            ))
+            .await;
     }
 
     /// From outside, by HTTP.

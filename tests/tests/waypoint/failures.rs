@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use ambit_sandbox::Component;
 use ambit_tests::{eventually, http2, missing};
 use futures_util::future::join_all;
 use tokio::io::AsyncWriteExt;
@@ -346,11 +347,48 @@ async fn scaling_a_waypoint_fails_no_request() {
     assert!(ask(&scene, "kept", "/").await.is_err());
     assert_eq!(endpoint.count(), before);
     if !failed.is_empty() {
-        let node = ambit_sandbox::Component::Ztunnel("node-1".to_owned());
+        let node = Component::Ztunnel("node-1".to_owned());
         let log = scene.sandbox.component_log(&node).unwrap_or_default();
         let errors: Vec<&str> = log.lines().filter(|line| line.contains("error")).collect();
         panic!("{} of {done} failed: {failed:#?}\n{errors:#?}", failed.len());
     }
+}
+
+#[tokio::test]
+async fn rules_change_and_the_controller_is_killed_without_a_failed_request() {
+    if missing(&[]).is_some() {
+        return;
+    }
+    let scene = Arc::new(Scene::start().await);
+    let endpoint = Endpoint::start(&scene, "far", |_| status(200));
+    let offer = async |round: u32| {
+        let set = format!("set: [{{name: x-round, value: '{round}'}}]");
+        let filter = format!("type: ResponseHeaderModifier, responseHeaderModifier: {{{set}}}");
+        let rules = rule("kept", &format!("filters: [{{{filter}}}]"));
+        scene.offer(Service::http("kept", endpoint.port).on(FAR).rules(&rules)).await;
+    };
+    let in_force = async |round: u32| {
+        let mut stream = scene.connect("kept").await.map_err(|error| error.to_string())?;
+        let response = http1::ask(&mut stream, "/").await.map_err(|error| error.to_string())?;
+        match response.header("x-round") {
+            Some(found) if found == round.to_string() => Ok(()),
+            other => Err(format!("{other:?} instead of {round}")),
+        }
+    };
+    offer(0).await;
+    let load = Load::start(&scene);
+    for round in 1..=10 {
+        offer(round).await;
+        eventually(|| in_force(round)).await;
+        load.goes_on(20).await;
+        if round % 5 == 0 {
+            scene.sandbox.kill_component(&Component::Controller).await.unwrap();
+            load.goes_on(100).await;
+            in_force(round).await.unwrap();
+        }
+    }
+    let (done, failed) = load.stop().await;
+    assert_eq!(failed, [""; 0], "of {done} requests");
 }
 
 /// Clients that ask the service `kept` all the time: some on connections that they keep, some on new ones, one slowly.

@@ -8,6 +8,8 @@ use ambit_sandbox::FABRIC_V4;
 use ambit_tests::{Running, eventually, missing, start_in};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 
+use super::edge::{self, Edge, OUTSIDE};
+use super::endpoint::{Endpoint, status};
 use super::http1;
 use super::scene::{Scene, Service};
 
@@ -230,4 +232,37 @@ async fn what_is_outside_the_mesh_is_asked_over_tls_that_the_waypoint_opens() {
     answers(200, NAME).await;
     scene.apply(&rule(", subjectAltNames: [other.example]")).await;
     answers(503, "").await;
+}
+
+#[tokio::test]
+async fn a_listener_shows_the_certificate_that_its_secret_has_now() {
+    if missing(&["openssl", "curl"]).is_some() {
+        return;
+    }
+    let scene = Scene::start().await;
+    let endpoint = Endpoint::start(&scene, "far", |_| status(200));
+    scene.offer(Service::http("behind", endpoint.port).on(&["far"])).await;
+    let front = Edge::before(&scene, "behind").await;
+    let shown = async || {
+        let show = format!(
+            "openssl s_client -connect {}:443 -servername {} </dev/null 2>/dev/null | openssl x509",
+            front.ip,
+            edge::NAME
+        );
+        scene.run(OUTSIDE, &["sh", "-c", &show]).await
+    };
+    let mut last = shown().await;
+    for _ in 0..3 {
+        Edge::certify(&scene).await;
+        last = eventually(async || match shown().await {
+            new if new != last && !new.is_empty() => Ok(new),
+            _ => Err("it shows the old one".to_owned()),
+        })
+        .await;
+        let resolve = format!("{}:443:{}", edge::NAME, front.ip);
+        let url = format!("https://{}/", edge::NAME);
+        let curl =
+            ["curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "--resolve", &resolve, &url];
+        assert_eq!(scene.run(OUTSIDE, &curl).await, "200");
+    }
 }
