@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use prost::Message as _;
 use tonic::Status;
@@ -129,6 +129,23 @@ impl Buf for Pieces {
             }
             count -= piece.len();
             self.queue.pop_front();
+        }
+    }
+
+    /// Without copying where one piece has all of it. Copies of 100,000 resources would be allocations as small as
+    /// those of the state that is made of them, which would then keep their pages.
+    fn copy_to_bytes(&mut self, count: usize) -> Bytes {
+        match self.queue.front() {
+            Some(piece) if piece.len() >= count => {
+                let bytes = piece.slice(..count);
+                self.advance(count);
+                bytes
+            }
+            _ => {
+                let mut copy = BytesMut::with_capacity(count);
+                copy.put(self.take(count));
+                copy.freeze()
+            }
         }
     }
 }
