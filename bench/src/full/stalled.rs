@@ -1,5 +1,9 @@
 //! What streams that nobody reads do to another one between the same two pods.
 
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+
 use super::{Bench, Found};
 use crate::figure::{Bar, Figure, Limit, Unit};
 use crate::load::idle::{Connections, Request};
@@ -7,6 +11,7 @@ use crate::load::open_loop::{self, Offer};
 use crate::results::median;
 use crate::scenario::Placement;
 use crate::testbed::{Layout, Stage, Testbed};
+use crate::usage;
 
 /// Streams that are not read.
 const STALLED: usize = 8;
@@ -14,6 +19,12 @@ const STALLED: usize = 8;
 const SLOWER: f64 = 1.2;
 /// Requests a second on the ninth.
 const RATE: u32 = 500;
+
+/// How often the proxies are looked at while the streams fill, and the CPU time between two looks that is none.
+const LOOK: Duration = Duration::from_millis(250);
+const QUIET: Duration = Duration::from_millis(20);
+/// How long filling them may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// All of them in one tunnel: the proxies have one worker each.
 ///
@@ -33,7 +44,11 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Found> {
             let server = stage.server(Placement::CrossNode).ip();
             let client = stage.client.room();
             let _open = Connections::open(client, server, STALLED, Request::Endless).await?;
-            match p99(stage, bench.seconds).await {
+            let measured = async {
+                full(stage).await?;
+                p99(stage, bench.seconds).await
+            };
+            match measured.await {
                 Ok(p99) => beside.push(p99),
                 // A proxy that lets stalled streams stop all others of their tunnel is no reason to end here.
                 Err(error) => notes.push(format!(
@@ -54,6 +69,21 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Found> {
         Figure::new(format!("p99 beside {STALLED} stalled : alone"), Unit::Times, slower, bar),
     ];
     Ok(Found { figures, notes, ..Found::default() })
+}
+
+/// Waits until the streams hold all that they can, and the proxies have nothing more to do for them.
+async fn full(stage: &Stage) -> anyhow::Result<()> {
+    let used = || stage.pids().into_iter().map(usage::cpu_time).sum::<anyhow::Result<Duration>>();
+    let (began, mut before) = (Instant::now(), used()?);
+    while began.elapsed() < PATIENCE {
+        tokio::time::sleep(LOOK).await;
+        let now = used()?;
+        if now.saturating_sub(before) < QUIET {
+            return Ok(());
+        }
+        before = now;
+    }
+    bail!("after {PATIENCE:?} the proxies are still busy with streams that nobody reads")
 }
 
 /// The ratio of the medians of two series.
