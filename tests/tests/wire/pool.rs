@@ -99,6 +99,20 @@ async fn pods_do_not_share_and_workers_have_their_own() {
 }
 
 #[tokio::test]
+async fn a_few_connections_of_a_pod_share_one_however_many_workers_there_are() {
+    if missing(&[]).is_some() {
+        return;
+    }
+    let mesh = builder().env("ZTUNNEL_WORKER_THREADS", "6").start().await;
+    let web = Peer::of(&mesh, "web").await;
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        held.push(open(&mesh, "client", mesh.at("web", 8080)).await);
+    }
+    assert_eq!(web.connections(), 1);
+}
+
+#[tokio::test]
 async fn a_connection_without_streams_is_let_go() {
     if missing(&[]).is_some() {
         return;

@@ -1,6 +1,6 @@
 //! Which objects refer to what.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::Hash;
 
 use crate::watch::Key;
@@ -9,7 +9,8 @@ use crate::watch::Key;
 #[derive(Debug)]
 pub(super) struct Links<T> {
     from: HashMap<Key, Vec<T>>,
-    to: HashMap<T, BTreeSet<Key>>,
+    /// Sorted. Most are referred to once, and a vector of one is a tenth of a set of one.
+    to: HashMap<T, Vec<Key>>,
 }
 
 // === impl Links ===
@@ -25,14 +26,19 @@ impl<T: Clone + Eq + Hash> Links<T> {
     pub(super) fn set(&mut self, key: &Key, targets: Vec<T>) {
         for target in self.from.remove(key).into_iter().flatten() {
             if let Some(keys) = self.to.get_mut(&target) {
-                keys.remove(key);
+                if let Ok(place) = keys.binary_search(key) {
+                    keys.remove(place);
+                }
                 if keys.is_empty() {
                     self.to.remove(&target);
                 }
             }
         }
         for target in &targets {
-            self.to.entry(target.clone()).or_default().insert(key.clone());
+            let keys = self.to.entry(target.clone()).or_insert_with(|| Vec::with_capacity(1));
+            if let Err(place) = keys.binary_search(key) {
+                keys.insert(place, key.clone());
+            }
         }
         if !targets.is_empty() {
             self.from.insert(key.clone(), targets);
