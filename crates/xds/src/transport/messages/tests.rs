@@ -90,3 +90,15 @@ fn a_stream_ends_with_its_status() {
         assert_eq!(end.map(|status| status.code()), expected, "{case}");
     }
 }
+
+#[test]
+fn what_one_piece_has_is_not_copied() {
+    let mut pieces = Pieces::default();
+    let piece = Bytes::from_static(b"a resource");
+    pieces.push(piece.clone());
+    pieces.push(Bytes::from_static(b" and the rest"));
+    pieces.advance(2);
+    assert_eq!(pieces.copy_to_bytes(5).as_ptr(), piece[2..].as_ptr());
+    assert_eq!(pieces.copy_to_bytes(16), "rce and the rest");
+    assert!(!pieces.has_remaining() && pieces.queue.is_empty());
+}
