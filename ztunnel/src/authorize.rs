@@ -59,7 +59,7 @@ fn decision<'a>(
         source_identity: facts.source_identity.as_ref(),
         destination: facts.destination,
     };
-    let candidates = snapshot.policies_for(workload, facts.source_identity);
+    let candidates = snapshot.policies_for(workload, facts.source_identity, facts.source_ip);
     decide(&facts, candidates, context.config.unknown_policy)
 }
 

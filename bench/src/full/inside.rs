@@ -30,10 +30,10 @@ const PODS_OF_NODE: u32 = 50;
 /// How long something short is repeated.
 const LONG_ENOUGH: Duration = Duration::from_millis(500);
 
-/// One decision about a connection to a workload that so many policies apply to: those that name other identities,
-/// which are found by them, and those that name other addresses, which are asked one by one.
-pub(super) fn policies(count: u32) -> [Figure; 2] {
-    [("identities", stranger as fn(u32) -> _), ("addresses", policy)]
+/// One decision about a connection to a workload that so many policies apply to: those that name other identities or
+/// addresses are found by them, those that name other ports are asked one by one.
+pub(super) fn policies(count: u32) -> [Figure; 3] {
+    [("identities", stranger as fn(u32) -> _), ("addresses", policy), ("ports", closed)]
         .map(|(what, policy)| decision(count, what, policy))
 }
 
@@ -59,8 +59,8 @@ fn decision(count: u32, what: &str, policy: fn(u32) -> Authorization) -> Figure 
     };
     let took = repeated(|| {
         let snapshot = reader.snapshot();
-        let decision =
-            decide(&facts, snapshot.policies_for(&pod, facts.source_identity), UnknownPolicy::Deny);
+        let candidates = snapshot.policies_for(&pod, facts.source_identity, facts.source_ip);
+        let decision = decide(&facts, candidates, UnknownPolicy::Deny);
         black_box(decision.allowed());
     });
     let policies = counted(count, "policy", "policies");
@@ -72,6 +72,13 @@ fn stranger(number: u32) -> Authorization {
     let principal = format!("cluster.local/ns/{NAMESPACE}/sa/stranger-{number}");
     let principals = vec![StringMatch::Exact(principal.into())];
     let rules = vec![vec![vec![Match { principals, ..Match::default() }]]];
+    Authorization { rules, ..policy(number) }
+}
+
+/// A policy that denies a port that is not asked for.
+fn closed(number: u32) -> Authorization {
+    let destination_ports = vec![20_000 + (number % 10_000) as u16];
+    let rules = vec![vec![vec![Match { destination_ports, ..Match::default() }]]];
     Authorization { rules, ..policy(number) }
 }
 
@@ -162,9 +169,11 @@ mod tests {
 
     #[test]
     fn what_is_timed_really_happens() {
-        let [_, none] = policies(0).map(|figure| figure.of(SUBJECT).unwrap());
-        let [by_identity, by_address] = policies(500).map(|figure| figure.of(SUBJECT).unwrap());
-        assert!(by_address > none && by_address > by_identity, "those by address are asked");
+        let none = policies(0).map(|figure| figure.of(SUBJECT).unwrap());
+        let [by_identity, by_address, by_port] =
+            policies(500).map(|figure| figure.of(SUBJECT).unwrap());
+        assert!(by_port > none[2] && by_port > by_identity, "those by port are asked");
+        assert!(by_port > by_address, "those by address are not");
         let figures = state(200);
         assert_eq!(figures.len(), 2);
         assert!(metrics().of(SUBJECT).unwrap() > 0.0);

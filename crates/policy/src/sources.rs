@@ -3,24 +3,32 @@
 use std::collections::BTreeSet;
 
 use ambit_model::{Authorization, Identity, Match, Str, StringMatch};
+use ipnet::IpNet;
 
-/// A source that a policy names exactly: a namespace, or a service account in it.
+/// A source that a policy names exactly.
 ///
 /// Plaintext comes from the namespace `""`, as in matches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Source {
-    /// The namespace.
-    pub namespace: Str,
-    /// The service account; `None` for all of the namespace.
-    pub service_account: Option<Str>,
+pub enum Source {
+    /// Everybody in a namespace.
+    Namespace(Str),
+    /// One service account of a namespace.
+    ServiceAccount {
+        /// The namespace.
+        namespace: Str,
+        /// The service account's name.
+        name: Str,
+    },
+    /// A block of addresses; no bit beyond its prefix is set.
+    Block(IpNet),
 }
 
 /// Who may be matched by a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sources {
-    /// Anybody: some rule has no clause of exact names alone.
+    /// Anybody: some rule has no clause that names sources exactly.
     Any,
-    /// Only these. None of them is within another.
+    /// Only these: either names or blocks. None of them is within another.
     Only(BTreeSet<Source>),
 }
 
@@ -30,35 +38,49 @@ impl Sources {
     /// The sources that `policy` names. It matches no connection of any other; whether it matches theirs,
     /// [`matches`](crate::matches) tells.
     pub fn of(policy: &Authorization) -> Self {
-        let rules =
-            policy.rules.iter().map(|rule| rule.iter().find_map(|clause| of_clause(clause)));
-        let Some(named) = rules.collect::<Option<Vec<_>>>() else {
-            return Self::Any;
-        };
-        let mut named: BTreeSet<Source> = named.into_iter().flatten().collect();
-        let wide: BTreeSet<Str> = named
-            .iter()
-            .filter(|s| s.service_account.is_none())
-            .map(|s| s.namespace.clone())
-            .collect();
-        named.retain(|s| s.service_account.is_none() || !wide.contains(&s.namespace));
-        Self::Only(named)
+        // Not both, as a connection could be of a name and of a block, and would ask the policy twice.
+        let only = all(policy, named).map(widest).or_else(|| all(policy, blocks).map(aggregated));
+        only.map_or(Self::Any, Self::Only)
     }
 }
 
-/// The sources without which a clause does not hold; `None` where others may pass.
-fn of_clause(clause: &[Match]) -> Option<Vec<Source>> {
-    if clause.is_empty() {
-        return None;
-    }
-    let matches = clause.iter().filter(|m| !m.is_empty());
-    matches.map(of_match).collect::<Option<Vec<_>>>().map(|named| named.concat())
+/// The sources of all rules, where each has a clause that holds for none but those that `of_match` tells.
+fn all<T>(policy: &Authorization, of_match: fn(&Match) -> Option<Vec<T>>) -> Option<Vec<T>> {
+    let of_clause = |clause: &Vec<Match>| {
+        // A clause without matches holds for everybody, a match without conditions counts as absent.
+        let matches = clause.iter().filter(|m| !m.is_empty());
+        let sources = || matches.map(of_match).collect::<Option<Vec<_>>>();
+        (!clause.is_empty()).then(sources).flatten()
+    };
+    let of_rule = |rule: &Vec<Vec<Match>>| rule.iter().find_map(of_clause);
+    let sources = policy.rules.iter().map(of_rule).collect::<Option<Vec<_>>>()?;
+    Some(sources.into_iter().flatten().flatten().collect())
 }
 
-fn of_match(m: &Match) -> Option<Vec<Source>> {
-    let account = |namespace: &Str, account: &Str| Source {
+/// All but the service accounts whose namespace is among them.
+fn widest(named: Vec<Source>) -> BTreeSet<Source> {
+    let named: BTreeSet<Source> = named.into_iter().collect();
+    let within = |source: &Source| match source {
+        Source::ServiceAccount { namespace, .. } => {
+            named.contains(&Source::Namespace(namespace.clone()))
+        }
+        Source::Namespace(_) | Source::Block(_) => false,
+    };
+    named.iter().filter(|source| !within(source)).cloned().collect()
+}
+
+fn aggregated(blocks: Vec<IpNet>) -> BTreeSet<Source> {
+    IpNet::aggregate(&blocks).into_iter().map(|block| Source::Block(block.trunc())).collect()
+}
+
+fn blocks(m: &Match) -> Option<Vec<IpNet>> {
+    (!m.source_ips.is_empty()).then(|| m.source_ips.clone())
+}
+
+fn named(m: &Match) -> Option<Vec<Source>> {
+    let account = |namespace: &Str, name: &Str| Source::ServiceAccount {
         namespace: namespace.clone(),
-        service_account: Some(account.clone()),
+        name: name.clone(),
     };
     if !m.service_accounts.is_empty() {
         let wanted = m.service_accounts.iter();
@@ -68,11 +90,8 @@ fn of_match(m: &Match) -> Option<Vec<Source>> {
         let identity: Identity = format!("{}{principal}", Identity::SCHEME).parse().ok()?;
         Some(account(&identity.namespace, &identity.service_account))
     });
-    principals.or_else(|| {
-        exact(&m.namespaces, |namespace| {
-            Some(Source { namespace: namespace.clone(), service_account: None })
-        })
-    })
+    principals
+        .or_else(|| exact(&m.namespaces, |namespace| Some(Source::Namespace(namespace.clone()))))
 }
 
 /// What the values of a field name if there are some and all of them are exact.

@@ -1,17 +1,21 @@
 //! Policies of one scope, found by the source of a connection: only those that can match it are asked.
 
 use std::cmp::Ordering;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ambit_model::{Action, Authorization, Identity, Str};
 use ambit_policy::{Candidate, Source, Sources};
 use equivalent::{Comparable, Equivalent};
 use imbl::OrdMap;
+use ipnet::IpNet;
 
 /// Policies by the sources they name. A clone shares everything until one of the two changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BySource {
     policies: OrdMap<Key, Arc<Authorization>>,
+    /// How many keys are blocks of such an address family (IPv6 or not) and prefix length.
+    prefixes: OrdMap<(bool, u8), usize>,
     len: usize,
     allows: usize,
     dry_run_allows: usize,
@@ -25,8 +29,17 @@ struct Key {
     name: Str,
 }
 
+/// The source of a key, to look for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place<'a> {
+    Any,
+    Namespace(&'a str),
+    ServiceAccount { namespace: &'a str, name: &'a str },
+    Block(IpNet),
+}
+
 /// A place in the order of keys: before all policies of a source.
-struct Before<'a>(Option<(&'a str, Option<&'a str>)>);
+struct Before<'a>(Place<'a>);
 
 // === impl BySource ===
 
@@ -35,18 +48,20 @@ impl BySource {
         self.len == 0
     }
 
-    /// Those that may match a connection of that source, and whether there are any that allow.
+    /// Those that may match a connection of `identity` from `address`, and whether there are any that allow.
     pub(crate) fn candidates<'a>(
         &'a self,
-        source: Option<&Identity>,
+        identity: Option<&Identity>,
+        address: IpAddr,
     ) -> impl Iterator<Item = Candidate<'a>> {
-        let namespace = source.map_or("", |identity| &*identity.namespace);
-        let account =
-            source.map(|identity| Before(Some((namespace, Some(&identity.service_account)))));
-        let may_match = [Before(None), Before(Some((namespace, None)))]
+        let namespace = identity.map_or("", |identity| &*identity.namespace);
+        let account = identity
+            .map(|identity| Place::ServiceAccount { namespace, name: &identity.service_account });
+        let may_match = [Place::Any, Place::Namespace(namespace)]
             .into_iter()
             .chain(account)
-            .flat_map(|source| self.of(source));
+            .chain(self.blocks(address).map(Place::Block))
+            .flat_map(|place| self.of(place));
         let allows = [(self.allows, false), (self.dry_run_allows, true)].into_iter();
         let allows = allows.filter(|(count, _)| *count > 0);
         may_match
@@ -54,14 +69,24 @@ impl BySource {
             .chain(allows.map(|(_, dry_run)| Candidate::HasAllow { dry_run }))
     }
 
-    fn of<'a>(&'a self, source: Before<'_>) -> impl Iterator<Item = &'a Arc<Authorization>> {
-        let wanted = source.0;
-        let from = self.policies.range(source..);
-        from.take_while(move |(key, _)| key.parts() == wanted).map(|(_, policy)| policy)
+    /// The blocks around `address` of all prefix lengths that there are.
+    fn blocks(&self, address: IpAddr) -> impl Iterator<Item = IpNet> {
+        let address = address.to_canonical();
+        let family = address.is_ipv6();
+        let lengths = self.prefixes.range((family, 0)..=(family, u8::MAX));
+        lengths.filter_map(move |((_, length), _)| Some(IpNet::new(address, *length).ok()?.trunc()))
+    }
+
+    fn of<'a>(&'a self, place: Place<'_>) -> impl Iterator<Item = &'a Arc<Authorization>> {
+        let from = self.policies.range(Before(place)..);
+        from.take_while(move |(key, _)| key.place() == place).map(|(_, policy)| policy)
     }
 
     pub(crate) fn insert(&mut self, name: &Str, policy: &Arc<Authorization>) {
         for key in keys(name, policy) {
+            if let Some(prefix) = key.prefix() {
+                *self.prefixes.entry(prefix).or_default() += 1;
+            }
             self.policies.insert(key, policy.clone());
         }
         self.len += 1;
@@ -73,11 +98,24 @@ impl BySource {
     /// Removes a policy that was inserted.
     pub(crate) fn remove(&mut self, name: &Str, policy: &Authorization) {
         for key in keys(name, policy) {
+            if let Some(prefix) = key.prefix() {
+                self.forget(prefix);
+            }
             self.policies.remove(&key);
         }
         self.len -= 1;
         if let Some(count) = self.count(policy) {
             *count -= 1;
+        }
+    }
+
+    /// One block less has that prefix.
+    fn forget(&mut self, prefix: (bool, u8)) {
+        match self.prefixes.get_mut(&prefix) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => {
+                self.prefixes.remove(&prefix);
+            }
         }
     }
 
@@ -103,8 +141,23 @@ fn keys(name: &Str, policy: &Authorization) -> Vec<Key> {
 // === impl Key ===
 
 impl Key {
-    fn parts(&self) -> Option<(&str, Option<&str>)> {
-        self.source.as_ref().map(|s| (&*s.namespace, s.service_account.as_deref()))
+    fn place(&self) -> Place<'_> {
+        match &self.source {
+            None => Place::Any,
+            Some(Source::Namespace(namespace)) => Place::Namespace(namespace),
+            Some(Source::ServiceAccount { namespace, name }) => {
+                Place::ServiceAccount { namespace, name }
+            }
+            Some(Source::Block(block)) => Place::Block(*block),
+        }
+    }
+
+    /// The address family (IPv6 or not) and prefix length of a block.
+    fn prefix(&self) -> Option<(bool, u8)> {
+        match self.source {
+            Some(Source::Block(block)) => Some((block.addr().is_ipv6(), block.prefix_len())),
+            _ => None,
+        }
     }
 }
 
@@ -118,7 +171,7 @@ impl Equivalent<Key> for Before<'_> {
 
 impl Comparable<Key> for Before<'_> {
     fn compare(&self, key: &Key) -> Ordering {
-        self.0.cmp(&key.parts()).then(Ordering::Less)
+        self.0.cmp(&key.place()).then(Ordering::Less)
     }
 }
 

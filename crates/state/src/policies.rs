@@ -1,5 +1,6 @@
 //! Policies by name, by namespace and global, and who refers to them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ambit_model::{Authorization, Identity, Scope, Str, Workload};
@@ -61,13 +62,14 @@ impl Policies {
     pub(crate) fn candidates<'a>(
         &'a self,
         workload: &'a Workload,
-        source: Option<&Identity>,
+        identity: Option<&Identity>,
+        address: IpAddr,
     ) -> impl Iterator<Item = Candidate<'a>> {
         let namespace = self.by_namespace.get(&workload.namespace);
         let scoped = namespace.into_iter().chain([&self.global]);
         let named = workload.authorization_policies.iter();
         scoped
-            .flat_map(move |policies| policies.candidates(source))
+            .flat_map(move |policies| policies.candidates(identity, address))
             .chain(named.filter_map(|name| self.named(name, workload)))
     }
 

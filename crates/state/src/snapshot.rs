@@ -130,14 +130,15 @@ impl Snapshot {
         workload.services.keys().filter_map(|key| self.services.get(key))
     }
 
-    /// The policies that apply to connections from `source` to `workload`: those of its namespace, the global ones, and
-    /// those it names, known or not.
+    /// The policies that apply to connections of `identity` from `address` to `workload`: those of its namespace, the
+    /// global ones, and those it names, known or not.
     pub fn policies_for<'a>(
         &'a self,
         workload: &'a Workload,
-        source: Option<&Identity>,
+        identity: Option<&Identity>,
+        address: IpAddr,
     ) -> impl Iterator<Item = Candidate<'a>> {
-        self.policies.candidates(workload, source)
+        self.policies.candidates(workload, identity, address)
     }
 
     /// Every workload, ordered by uid. Costly: for dumps.

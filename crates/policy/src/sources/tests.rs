@@ -23,18 +23,23 @@ fn account(namespace: &str, account: &str) -> Match {
     Match { service_accounts: vec![account], ..Match::default() }
 }
 
+fn block(block: &str) -> Match {
+    Match { source_ips: vec![block.parse().unwrap()], ..Match::default() }
+}
+
 fn port() -> Match {
     Match { destination_ports: vec![80], ..Match::default() }
 }
 
-/// `namespace` or `namespace/account` of each, or `*` for anybody.
+/// `namespace`, `namespace/account` or the block of each, or `*` for anybody.
 fn sources(rules: Vec<Vec<Vec<Match>>>) -> Vec<String> {
     let Sources::Only(named) = Sources::of(&policy(rules)) else {
         return vec!["*".to_owned()];
     };
-    let text = |s: Source| match s.service_account {
-        Some(account) => format!("{}/{account}", s.namespace),
-        None => s.namespace.to_string(),
+    let text = |source| match source {
+        Source::Namespace(namespace) => namespace.to_string(),
+        Source::ServiceAccount { namespace, name } => format!("{namespace}/{name}"),
+        Source::Block(block) => block.to_string(),
     };
     named.into_iter().map(text).collect()
 }
@@ -44,6 +49,8 @@ fn a_policy_is_about_those_it_names_exactly() {
     let a = || principal("td/ns/a/sa/x");
     let both = Match { principals: a().principals, ..namespace("b") };
     let not = Match { not_namespaces: vec![Exact("a".into())], ..Match::default() };
+    let ten = || block("10.0.0.0/8");
+    let outside = Match { not_source_ips: ten().source_ips, ..Match::default() };
     let prefix = Match { principals: vec![Prefix("td/ns/a".into())], ..Match::default() };
     let mixed = Match {
         principals: [a().principals, prefix.principals.clone()].concat(),
@@ -64,12 +71,24 @@ fn a_policy_is_about_those_it_names_exactly() {
         ("a prefix", vec![vec![vec![prefix]]], vec!["*"]),
         ("an exact name beside a prefix", vec![vec![vec![mixed]]], vec!["*"]),
         ("a port", vec![vec![vec![port()]]], vec!["*"]),
-        ("any match of a clause", vec![vec![vec![a(), namespace("b")]]], vec!["a/x", "b"]),
+        ("any match of a clause", vec![vec![vec![a(), namespace("b")]]], vec!["b", "a/x"]),
         ("any match of a clause, one open", vec![vec![vec![a(), port()]]], vec!["*"]),
         ("all clauses of a rule", vec![vec![vec![port()], vec![a()]]], vec!["a/x"]),
-        ("any rule", vec![vec![vec![a()]], vec![vec![namespace("b")]]], vec!["a/x", "b"]),
+        ("any rule", vec![vec![vec![a()]], vec![vec![namespace("b")]]], vec!["b", "a/x"]),
         ("any rule, one open", vec![vec![vec![a()]], vec![vec![port()]]], vec!["*"]),
         ("one within another", vec![vec![vec![a()]], vec![vec![namespace("a")]]], vec!["a"]),
+        ("a block", vec![vec![vec![block("10.1.2.3/8")]]], vec!["10.0.0.0/8"]),
+        ("a block in another", vec![vec![vec![block("10.1.0.0/16"), ten()]]], vec!["10.0.0.0/8"]),
+        (
+            "both families",
+            vec![vec![vec![ten(), block("fd00::/8")]]],
+            vec!["10.0.0.0/8", "fd00::/8"],
+        ),
+        ("a block and a port", vec![vec![vec![port()], vec![ten()]]], vec!["10.0.0.0/8"]),
+        ("a block or a port", vec![vec![vec![ten(), port()]]], vec!["*"]),
+        ("a name in a block", vec![vec![vec![ten()], vec![a()]]], vec!["a/x"]),
+        ("a name or a block", vec![vec![vec![a()]], vec![vec![ten()]]], vec!["*"]),
+        ("outside a block", vec![vec![vec![outside]]], vec!["*"]),
     ];
     for (case, rules, expected) in cases {
         assert_eq!(sources(rules), expected, "{case}");

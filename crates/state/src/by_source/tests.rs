@@ -7,6 +7,10 @@ use proptest::sample::select;
 use super::*;
 use crate::fixtures::policy;
 
+const BLOCKS: [&str; 7] =
+    ["10.0.0.1/32", "10.0.0.2/32", "10.0.0.7/24", "11.0.0.0/8", "0.0.0.0/0", "fd00::/64", "::/0"];
+const ADDRESSES: [&str; 5] = ["10.0.0.1", "10.1.0.1", "::ffff:10.0.0.1", "fd00::1", "fd01::1"];
+
 fn matches() -> impl Strategy<Value = Match> {
     let names = || select(&["a", "b", ""][..]);
     prop_oneof![
@@ -23,6 +27,10 @@ fn matches() -> impl Strategy<Value = Match> {
         }),
         (names(), names()).prop_map(|(ns, account)| Match {
             principals: vec![StringMatch::Exact(format!("td/ns/{ns}/sa/{account}").into())],
+            ..Match::default()
+        }),
+        vec(select(&BLOCKS[..]), 1..3).prop_map(|blocks| Match {
+            source_ips: blocks.iter().map(|block| block.parse().unwrap()).collect(),
             ..Match::default()
         }),
         select(&[80, 81][..])
@@ -64,21 +72,25 @@ proptest! {
         policies in policies(),
         gone in policies(),
         identity in identity(),
+        address in select(&ADDRESSES[..]),
     ) {
+        let source_ip = address.parse().unwrap();
         let name = |policy: &Authorization| policy.key().0;
         let mut by_source = BySource::default();
         gone.iter().for_each(|policy| by_source.insert(&name(policy), policy));
         gone.iter().for_each(|policy| by_source.remove(&name(policy), policy));
-        prop_assert!(by_source.is_empty() && by_source.policies.is_empty());
+        prop_assert!(by_source.is_empty() && by_source.policies.is_empty()
+            && by_source.prefixes.is_empty());
         policies.iter().for_each(|policy| by_source.insert(&name(policy), policy));
         let facts = Facts {
-            source_ip: [10, 0, 0, 1].into(),
+            source_ip,
             source_identity: identity.as_ref(),
             destination: ([10, 0, 0, 2], 80).into(),
         };
         let all = policies.iter().map(|policy| Candidate::Known(policy));
         let all = decide(&facts, all, UnknownPolicy::Deny);
-        let some = decide(&facts, by_source.candidates(identity.as_ref()), UnknownPolicy::Deny);
+        let some = by_source.candidates(identity.as_ref(), source_ip);
+        let some = decide(&facts, some, UnknownPolicy::Deny);
         prop_assert_eq!(said(&some), said(&all));
     }
 }
@@ -93,7 +105,7 @@ fn policies_about_others_are_not_asked() {
     let mut by_source = BySource::default();
     ["a", "b", "c"].iter().for_each(|name| by_source.insert(&(*name).into(), &about(name)));
     let identity = Identity::new("td", "b", "x");
-    let asked: Vec<_> = by_source.candidates(Some(&identity)).collect();
+    let asked: Vec<_> = by_source.candidates(Some(&identity), [10, 0, 0, 1].into()).collect();
     assert!(
         matches!(&asked[..], [Candidate::Known(p), Candidate::HasAllow { dry_run: false }] if &*p.name == "b"),
         "{asked:?}"

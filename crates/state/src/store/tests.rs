@@ -246,7 +246,7 @@ fn a_removed_address_is_a_workload_first() {
 fn candidates(store: &Store, names: &[&str]) -> Vec<String> {
     let workload = referring("x", names);
     let snapshot = store.snapshot();
-    let candidates = snapshot.policies_for(&workload, None);
+    let candidates = snapshot.policies_for(&workload, None, [10, 0, 0, 1].into());
     candidates
         .filter_map(|candidate| match candidate {
             Candidate::Known(policy) => Some(policy.name.to_string()),

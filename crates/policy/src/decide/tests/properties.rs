@@ -140,10 +140,16 @@ fn sockets() -> impl Strategy<Value = SocketAddr> {
         .prop_map(|text| text.parse().unwrap())
 }
 
-fn is(source: &Source, identity: Option<&Identity>) -> bool {
-    let account = source.service_account.as_ref();
-    *source.namespace == *identity.map_or("", |id| &id.namespace)
-        && account.is_none_or(|account| identity.is_some_and(|id| id.service_account == *account))
+fn is(source: &Source, facts: &Facts<'_>) -> bool {
+    let identity = facts.source_identity;
+    let of_namespace = |ns: &str| *ns == *identity.map_or("", |id| &id.namespace);
+    match source {
+        Source::Namespace(namespace) => of_namespace(namespace),
+        Source::ServiceAccount { namespace, name } => {
+            of_namespace(namespace) && identity.is_some_and(|id| id.service_account == *name)
+        }
+        Source::Block(block) => block.contains(&facts.source_ip),
+    }
 }
 
 proptest! {
@@ -163,7 +169,7 @@ proptest! {
             prop_assert_eq!(matches(policy, &facts), reference_matches(policy, &facts));
             let named = match Sources::of(policy) {
                 Sources::Any => true,
-                Sources::Only(named) => named.iter().any(|source| is(source, identity.as_ref())),
+                Sources::Only(named) => named.iter().any(|source| is(source, &facts)),
             };
             prop_assert!(named || !matches(policy, &facts), "it matches whom it does not name");
         }

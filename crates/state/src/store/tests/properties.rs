@@ -293,7 +293,7 @@ fn check(snapshot: &Snapshot, reference: &Reference) -> Result<(), TestCaseError
     }
     for workload in reference.workloads.values() {
         let found: Vec<_> = snapshot
-            .policies_for(workload, None)
+            .policies_for(workload, None, [10, 0, 0, 1].into())
             .filter_map(|candidate| match candidate {
                 Candidate::Known(policy) => Some(policy.key().to_string()),
                 Candidate::Unknown(name) => Some(format!("?{name}")),
@@ -367,7 +367,7 @@ proptest! {
             let removed = |store: &Store| {
                 let snapshot = store.snapshot();
                 let retained = names(snapshot.retained_policies());
-                let candidates = snapshot.policies_for(workload, None).filter_map(|candidate| match candidate {
+                let candidates = snapshot.policies_for(workload, None, [10, 0, 0, 1].into()).filter_map(|candidate| match candidate {
                     Candidate::Unknown(name) => Some(name.to_owned()),
                     Candidate::Known(policy) => retained.contains(&policy.key().to_string()).then(|| policy.key().to_string()),
                     Candidate::HasAllow { .. } => None,
