@@ -1,12 +1,10 @@
 //! Policy for inbound connections: asked when they open, and again whenever an answer may have changed.
 
-use std::net::SocketAddr;
-
 use ambit_model::{Identity, Workload};
 use ambit_policy::{Decision, Facts, decide};
 use ambit_state::Snapshot;
 
-use crate::connections::{Connection, OwnedFacts};
+use crate::connections::Connection;
 use crate::context::Context;
 use crate::pod::{Pod, PodInfo};
 
@@ -30,7 +28,7 @@ pub(crate) fn authorize(
     context: &Context,
     snapshot: &Snapshot,
     pod: &Pod,
-    facts: &OwnedFacts,
+    facts: &Facts<'_>,
 ) -> Result<Allowed, Denied> {
     let PodInfo { name, namespace, .. } = &pod.info;
     let Some(workload) = pod.known(snapshot) else {
@@ -49,21 +47,16 @@ fn decision<'a>(
     context: &Context,
     snapshot: &'a Snapshot,
     workload: &'a Workload,
-    facts: &OwnedFacts,
+    facts: &Facts<'_>,
 ) -> Decision<'a> {
     if !snapshot.synced() {
         return Decision::not_synced();
     }
-    let facts = Facts {
-        source_ip: facts.source_ip,
-        source_identity: facts.source_identity.as_ref(),
-        destination: facts.destination,
-    };
     let candidates = snapshot.policies_for(workload, facts.source_identity, facts.source_ip);
-    decide(&facts, candidates, context.config.unknown_policy)
+    decide(facts, candidates, context.config.unknown_policy)
 }
 
-fn report(context: &Context, decision: &Decision<'_>, facts: &OwnedFacts) {
+fn report(context: &Context, decision: &Decision<'_>, facts: &Facts<'_>) {
     for dry_run in &decision.dry_run {
         let (policy, action) = (dry_run.policy, dry_run.action);
         tracing::info!(target: "rbac", %policy, ?action, source = %facts.source_ip,
@@ -72,7 +65,7 @@ fn report(context: &Context, decision: &Decision<'_>, facts: &OwnedFacts) {
     for name in &decision.skipped {
         tracing::warn!(target: "rbac", policy = name, "skipping unknown policy");
     }
-    let source = facts.source_identity.as_ref().map(Identity::to_string);
+    let source = facts.source_identity.map(Identity::to_string);
     if context.config.log_policy_decisions {
         tracing::info!(target: "rbac", source = %facts.source_ip, identity = source,
             destination = %facts.destination, %decision, "policy decision");
@@ -103,8 +96,8 @@ fn recheck<'c>(
     // A pod that is gone from the state keeps what it has: its connections were allowed by the last that was known.
     let Some(workload) = pod.known(snapshot) else { return };
     for connection in connections {
-        let Some(facts) = &connection.facts else { continue };
-        let decision = decision(context, snapshot, &workload, facts);
+        let Some(facts) = connection.flow.facts() else { continue };
+        let decision = decision(context, snapshot, &workload, &facts);
         if !decision.allowed() {
             context.metrics.policy.count(decision.reason);
             tracing::info!(target: "rbac", source = %facts.source_ip, destination = %facts.destination,
@@ -124,16 +117,5 @@ pub(crate) async fn recheck_on_change(context: std::sync::Arc<Context>) {
             let open = pod.connections.snapshot();
             recheck(&context, &snapshot, &pod, open.iter().map(|connection| &**connection));
         }
-    }
-}
-
-impl OwnedFacts {
-    /// The facts of a connection from `source` to the application at `destination`.
-    pub(crate) fn new(
-        source: SocketAddr,
-        source_identity: Option<Identity>,
-        destination: SocketAddr,
-    ) -> Self {
-        Self { source_ip: source.ip(), source_identity, destination }
     }
 }

@@ -1,16 +1,20 @@
-//! The open connections of a pod: counted, shown in dumps, and closed when policy changes.
+//! The open connections of a pod: counted, logged, shown in dumps, and closed when policy changes.
 
-use std::net::{IpAddr, SocketAddr};
+use std::fmt::Display;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use ambit_model::{Identity, Str};
 use ambit_net::Counters;
-use ambit_telemetry::{ConnectionMetrics, Direction};
+use ambit_telemetry::{
+    AccessLog, ConnectionMetrics, Direction, Outcome, ResponseFlags, TrafficMetrics,
+};
 use parking_lot::Mutex;
 use slab::Slab;
 use tokio::sync::Notify;
+
+use crate::flow::Flow;
 
 /// The open connections of one pod.
 #[derive(Default)]
@@ -20,12 +24,8 @@ pub(crate) struct Connections {
 
 /// One open connection.
 pub(crate) struct Connection {
-    /// What a dump shows.
-    pub view: View,
-    /// What policy is asked about; outbound connections are not asked about here.
-    pub facts: Option<OwnedFacts>,
-    /// Bytes: `a` is the side that opened the connection.
-    pub counters: Arc<Counters>,
+    /// What is known of it.
+    pub flow: Flow,
     /// When it was opened.
     pub opened: Instant,
     metrics: Mutex<Option<ConnectionMetrics>>,
@@ -33,40 +33,29 @@ pub(crate) struct Connection {
     kill: Notify,
 }
 
-/// A connection in a dump.
-#[derive(Clone, Debug)]
-pub(crate) struct View {
-    pub direction: Direction,
-    pub source: SocketAddr,
-    pub original_destination: Option<Str>,
-    pub destination: SocketAddr,
-    pub protocol: &'static str,
-}
-
-/// The facts of a connection, kept for the next decision about it.
-#[derive(Clone, Debug)]
-pub(crate) struct OwnedFacts {
-    pub source_ip: IpAddr,
-    pub source_identity: Option<Identity>,
-    pub destination: SocketAddr,
-}
-
-/// Keeps a connection listed for as long as it lives.
-pub(crate) struct Listed<'a> {
+/// Keeps a connection listed for as long as it lives. Dropped without [`Record::end`], it counts as closed without a
+/// flag.
+pub(crate) struct Record<'a> {
     list: &'a Connections,
     key: usize,
-    /// The connection.
-    pub connection: Arc<Connection>,
+    connection: Arc<Connection>,
 }
 
 // === impl Connections ===
 
 impl Connections {
-    /// Lists a connection until the guard is dropped.
-    pub(crate) fn list(&self, connection: Connection) -> Listed<'_> {
-        let connection = Arc::new(connection);
+    /// Counts, logs and lists a connection as open.
+    pub(crate) fn open(&self, flow: Box<Flow>, metrics: &TrafficMetrics) -> Record<'_> {
+        flow.with_log(|log| log.opened());
+        let connection = Arc::new(Connection {
+            opened: Instant::now(),
+            metrics: Mutex::new(Some(metrics.open(&flow.labels()))),
+            flow: *flow,
+            reported: Default::default(),
+            kill: Notify::new(),
+        });
         let key = self.open.lock().insert(connection.clone());
-        Listed { list: self, key, connection }
+        Record { list: self, key, connection }
     }
 
     /// How many connections are open now.
@@ -87,7 +76,37 @@ impl Connections {
     }
 }
 
-impl Drop for Listed<'_> {
+// === impl Record ===
+
+impl Record<'_> {
+    /// Counts and logs the end.
+    pub(crate) fn end(self, flags: ResponseFlags, error: Option<&dyn Display>) {
+        self.close(flags);
+        if error.is_none() && !AccessLog::enabled() {
+            return;
+        }
+        let (from_opener, to_opener) = (self.counters().a_to_b(), self.counters().b_to_a());
+        // Each side logs what it sent and received itself, unlike the metrics, which both count from the opener.
+        let (bytes_sent, bytes_recv) = match self.flow.direction {
+            Direction::Outbound => (from_opener, to_opener),
+            Direction::Inbound => (to_opener, from_opener),
+        };
+        let duration = self.opened.elapsed();
+        self.flow.with_log(|log| {
+            log.complete(Outcome { bytes_sent, bytes_recv, duration, error });
+        });
+    }
+}
+
+impl Deref for Record<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl Drop for Record<'_> {
     fn drop(&mut self) {
         self.list.open.lock().try_remove(self.key);
     }
@@ -96,22 +115,9 @@ impl Drop for Listed<'_> {
 // === impl Connection ===
 
 impl Connection {
-    /// A connection that was just opened.
-    pub(crate) fn new(
-        view: View,
-        facts: Option<OwnedFacts>,
-        counters: Arc<Counters>,
-        metrics: ConnectionMetrics,
-    ) -> Self {
-        Self {
-            view,
-            facts,
-            counters,
-            opened: Instant::now(),
-            metrics: Mutex::new(Some(metrics)),
-            reported: Default::default(),
-            kill: Notify::new(),
-        }
+    /// Bytes moved: `a` is the side that opened the connection.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.flow.counters
     }
 
     /// Asks the connection's task to end it.
@@ -132,7 +138,7 @@ impl Connection {
     }
 
     /// Ends the connection's metrics.
-    pub(crate) fn close(&self, flags: ambit_telemetry::ResponseFlags) {
+    fn close(&self, flags: ResponseFlags) {
         if let Some(metrics) = self.metrics.lock().take() {
             self.add(&metrics);
             metrics.close(flags);
@@ -143,7 +149,7 @@ impl Connection {
         let delta =
             |now: u64, reported: &AtomicU64| now - reported.swap(now, Ordering::Relaxed).min(now);
         let [received, sent] = &self.reported;
-        metrics.received(delta(self.counters.a_to_b(), received));
-        metrics.sent(delta(self.counters.b_to_a(), sent));
+        metrics.received(delta(self.counters().a_to_b(), received));
+        metrics.sent(delta(self.counters().b_to_a(), sent));
     }
 }

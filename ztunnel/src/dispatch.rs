@@ -7,7 +7,7 @@ use ambit_bootstrap::Worker;
 use tokio::net::TcpStream;
 
 use crate::context::Local;
-use crate::{inbound, outbound};
+use crate::{inbound, outbound, run};
 
 /// So many connections of a pod stay together. Each worker has tunnels of its own, so that a few connections, spread over
 /// many workers, would make as many tunnels to the same peer.
@@ -33,10 +33,12 @@ impl Everywhere {
         let together = self.locals.len() > FEW_WORKERS && local.pod.open() <= TOGETHER;
         if !together || self.home == accepted_by {
             // As it is, without the room that handing it over takes.
-            local.pod.drain.tasks.spawn(outbound::handle(local.clone(), tcp, peer));
+            local.pod.drain.tasks.spawn(run::serve(outbound::open(local.clone(), tcp, peer)));
             return;
         }
-        self.hand_over(self.home, tcp, move |local, tcp| outbound::handle(local, tcp, peer));
+        self.hand_over(self.home, tcp, move |local, tcp| {
+            run::serve(outbound::open(local, tcp, peer))
+        });
     }
 
     /// Serves a tunnel where there are the fewest.

@@ -9,8 +9,8 @@ use ambit_telemetry::Direction;
 use ambit_tls::Credential;
 use serde_json::{Map, Value, json};
 
-use crate::connections::View;
 use crate::context::Context;
+use crate::flow::Flow;
 use crate::pod::Pod;
 
 /// The dump as pretty JSON.
@@ -101,12 +101,11 @@ fn pod(pod: &Arc<Pod>) -> (String, Value) {
     let mut inbound = Vec::new();
     let mut outbound = Vec::new();
     for connection in pod.connections.snapshot() {
-        let View { direction, source, original_destination, destination, protocol } =
-            &connection.view;
+        let Flow { direction, source, service, destination, protocol, .. } = &connection.flow;
         let shown = json!({
-            "src": source.to_string(),
-            "originalDst": original_destination.as_deref(),
-            "actualDst": destination.to_string(),
+            "src": source.address.to_string(),
+            "originalDst": service.as_ref().map(|service| &*service.hostname),
+            "actualDst": destination.address.to_string(),
             "protocol": protocol,
         });
         match direction {

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ambit_bootstrap::Crowded;
-use ambit_hbone::{Authority, Baggage, Connect, Forwarded, ParseAuthorityError, Refusal, Server};
+use ambit_hbone::{
+    Authority, Baggage, Connect, Forwarded, ParseAuthorityError, Refusal, Server, Stream,
+};
 use ambit_identity::IdentityError;
 use ambit_model::{Identity, Workload};
 use ambit_net::{ConnectError, Side, canonical};
+use ambit_policy::Facts;
 use ambit_state::{InboundError, InboundRequest, InboundTarget, Snapshot, Target, resolve_inbound};
 use ambit_telemetry::{AccessLog, Chain, ConnectionSecurity, Direction, Reporter, ResponseFlags};
 use ambit_tls::{ServerStream, TlsError};
@@ -21,13 +24,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::Excess;
 use crate::application;
-use crate::authorize::{Denied, authorize};
+use crate::authorize::{Allowed, Denied, authorize};
 use crate::config::port;
-use crate::connections::OwnedFacts;
 use crate::context::Local;
+use crate::flow::{Flow, Party};
 use crate::pod::NotReady;
-use crate::record::{Flow, Party};
-use crate::run::{end, relay_tunnel, run};
+use crate::run::{self, Carry, Ended, end, relay_tunnel, run};
 
 /// How long a peer without any request yet has time for its first one when the process ends.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
@@ -152,7 +154,7 @@ impl Peer {
                 request = server.next() => match request {
                     Some(Ok(connect)) => {
                         asked = true;
-                        drain.tasks.spawn(self.clone().handle(connect));
+                        drain.tasks.spawn(run::serve(self.clone().open(connect)));
                     }
                     Some(Err(error)) => {
                         self.local.context.metrics.tunnel_broken(error.reason());
@@ -177,16 +179,15 @@ impl Peer {
         }
     }
 
-    /// Serves one CONNECT: answer, then bytes.
-    pub(crate) async fn handle(self: Arc<Self>, connect: Connect) {
-        let Self { local, address, .. } = &*self;
-        let context = &local.context;
+    /// Answers one CONNECT; what is returned carries its tunnel.
+    async fn open(self: Arc<Self>, connect: Connect) -> Option<Carry> {
         match self.target(&connect).await {
             Ok((workload, target)) => self.admit(connect, workload, target).await,
             Err(error) => {
-                context.metrics.refused(error.reason());
-                AccessLog::failed(*address, self.dialled, Direction::Inbound, &error);
+                self.local.context.metrics.refused(error.reason());
+                AccessLog::failed(self.address, self.dialled, Direction::Inbound, &error);
                 connect.refuse(error.refusal());
+                None
             }
         }
     }
@@ -216,12 +217,22 @@ impl Peer {
         Ok((workload, target))
     }
 
-    /// Asks policy, dials the application, and carries the tunnel.
-    async fn admit(&self, mut connect: Connect, workload: Arc<Workload>, target: InboundTarget) {
+    /// Asks policy, dials the application, and opens the tunnel.
+    async fn admit(
+        &self,
+        mut connect: Connect,
+        workload: Arc<Workload>,
+        target: InboundTarget,
+    ) -> Option<Carry> {
         let Local { context, pod, .. } = &*self.local;
-        let facts = OwnedFacts::new(self.address, self.identity.clone(), target.upstream);
+        let traffic = &context.metrics.traffic;
         let snapshot = context.state.snapshot();
         let flow = self.flow(&snapshot, &connect, &workload, &target);
+        let facts = Facts {
+            source_ip: self.address.ip(),
+            source_identity: self.identity.as_ref(),
+            destination: target.upstream,
+        };
         let authorized = authorize(context, &snapshot, pod, &facts);
         drop(snapshot);
         let app = match authorized {
@@ -236,25 +247,24 @@ impl Peer {
             }
             Err(denied) => Err(denied.into()),
         };
-        let (app, allowed) = match app {
+        let app = match app {
             Ok(reached) => reached,
             Err(error) => {
                 context.metrics.refused(error.reason());
-                flow.refuse(&context.metrics.traffic, error.flags(), &error);
-                return connect.refuse(error.refusal());
+                flow.refuse(traffic, error.flags(), &error);
+                connect.refuse(error.refusal());
+                return None;
             }
         };
-        let record = flow.open(&context.metrics.traffic, &pod.connections, Some(facts));
-        allowed.confirm(context, pod, record.connection());
         let answer = context.config.response_baggage.then(|| pod.baggage.header(&workload));
-        let ended = match connect.accept(answer.flatten()) {
-            Ok(stream) => {
-                let relay = relay_tunnel(stream, app, &record.connection().counters, Side::B);
-                run(record.connection(), pod, pin!(relay)).await
+        match connect.accept(answer.flatten()) {
+            Ok(stream) => Some(Box::pin(carry(self.local.clone(), flow, stream, app))),
+            Err(error) => {
+                let error = Ended::from(error);
+                flow.refuse(traffic, error.flags(), &error);
+                None
             }
-            Err(error) => Err(error.into()),
-        };
-        end(record, &ended);
+        }
     }
 
     async fn dial(&self, target: &InboundTarget) -> Result<TcpStream, RequestError> {
@@ -304,12 +314,27 @@ impl Peer {
                 ..Party::of(self.dialled, Some(workload.clone()))
             },
             authority: connect.authority().ok().map(|authority| authority.to_string()),
+            application: Some(target.upstream),
             service: target.service.clone(),
             security: ConnectionSecurity::MutualTls,
             protocol: "HBONE",
             counters: Arc::default(),
         })
     }
+}
+
+/// Carries a tunnel to the application.
+pub(crate) async fn carry(
+    local: Arc<Local>,
+    flow: Box<Flow>,
+    stream: Stream,
+    (app, allowed): (TcpStream, Allowed),
+) {
+    let record = local.pod.connections.open(flow, &local.context.metrics.traffic);
+    allowed.confirm(&local.context, &local.pod, &record);
+    let relay = relay_tunnel(stream, app, record.counters(), Side::B);
+    let ended = run(&record, &local.pod, pin!(relay)).await;
+    end(record, &ended);
 }
 
 /// Resolves when the peer is to be told to take its next requests elsewhere. One that has waited in the queue until now

@@ -17,6 +17,7 @@ pub mod dns;
 mod dump;
 mod endpoints;
 mod feed;
+mod flow;
 #[doc(hidden)]
 pub mod fuzzing;
 mod headers;
@@ -31,7 +32,6 @@ mod plaintext;
 mod plan;
 mod pod;
 mod pods;
-mod record;
 mod run;
 #[cfg(test)]
 mod sizes;

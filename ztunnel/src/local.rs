@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use ambit_model::{Service, Workload};
 use ambit_net::{ConnectError, Counters};
+use ambit_policy::Facts;
 use ambit_telemetry::{ConnectionSecurity, Direction, ResponseFlags};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
 use crate::authorize::{Allowed, Denied, authorize};
 use crate::config::port;
-use crate::connections::OwnedFacts;
 use crate::context::{Context, Local};
+use crate::flow::{Flow, Party};
 use crate::pod::Pod;
-use crate::record::{Flow, Party};
 use crate::run::{Ended, end, relay_tcp, run};
 
 /// How long a successful probe lets connections take the local path.
@@ -102,35 +102,38 @@ impl LocalConnection {
         Ok((self.target.connect_app(source, self.destination).await?, allowed))
     }
 
-    /// Moves the bytes and tells of the connection from both sides.
-    pub(crate) async fn run(
-        &self,
-        local: &Local,
+    /// Carries the connection to its end and tells of it from both sides.
+    pub(crate) async fn carry(
+        self: Box<Self>,
+        local: Arc<Local>,
         tcp: TcpStream,
         (app, allowed): (TcpStream, Allowed),
     ) {
         let traffic = &local.context.metrics.traffic;
-        let source = &local.pod;
+        let (source, target) = (&local.pod, &self.target);
         // Its task is the source's; the destination's end has to wait for it too.
-        let _of_target = self.target.drain.tasks.token();
+        let _of_target = target.drain.tasks.token();
         let counters = Arc::<Counters>::default();
         let flow =
             |direction| Box::new(Flow { counters: counters.clone(), ..self.flow(direction) });
-        let outbound = flow(Direction::Outbound).open(traffic, &source.connections, None);
-        let inbound =
-            flow(Direction::Inbound).open(traffic, &self.target.connections, Some(self.facts()));
-        allowed.confirm(&local.context, &self.target, inbound.connection());
+        let outbound = source.connections.open(flow(Direction::Outbound), traffic);
+        let inbound = target.connections.open(flow(Direction::Inbound), traffic);
+        allowed.confirm(&local.context, target, &inbound);
         let mut relay = pin!(relay_tcp(tcp, app, &counters));
         let ended = tokio::select! {
-            ended = run(inbound.connection(), &self.target, relay.as_mut()) => ended,
+            ended = run(&inbound, target, relay.as_mut()) => ended,
             () = source.drain.ended.cancelled() => Err(Ended::Drain),
         };
         end(inbound, &ended);
         end(outbound, &ended);
     }
 
-    fn facts(&self) -> OwnedFacts {
-        OwnedFacts::new(self.source.address, self.source.identity.clone(), self.destination)
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            source_ip: self.source.address.ip(),
+            source_identity: self.source.identity.as_ref(),
+            destination: self.destination,
+        }
     }
 
     fn flow(&self, direction: Direction) -> Flow {
@@ -142,6 +145,7 @@ impl LocalConnection {
                 ..Party::of(self.destination, Some(self.workload.clone()))
             },
             authority: None,
+            application: (direction == Direction::Inbound).then_some(self.destination),
             service: self.service.clone(),
             security: ConnectionSecurity::NodeLocal,
             protocol: "LOCAL",

@@ -17,13 +17,13 @@ use tokio::time::Instant;
 use crate::authorize::Allowed;
 use crate::config::port;
 use crate::context::Local;
+use crate::flow::{Flow, Party};
 use crate::headers::connect_headers;
 use crate::local::{LocalConnection, LocalError};
 use crate::lookup::{LookUpError, look_up};
 use crate::plan::{Ends, Node, Plan, plan, with_hop};
 use crate::pod::NotReady;
-use crate::record::{Flow, Party};
-use crate::run::{end, relay_tcp, relay_tunnel, run};
+use crate::run::{Carry, end, relay_tcp, relay_tunnel, run};
 
 /// One of several endpoints gets this part of the connect deadline, so that the others get their turn.
 const ENDPOINTS_PER_DEADLINE: u32 = 3;
@@ -64,13 +64,14 @@ enum OutboundError {
     LookUp(#[from] LookUpError),
 }
 
-/// Carries one captured connection from accept to close.
-pub(crate) async fn handle(local: Arc<Local>, tcp: TcpStream, source: SocketAddr) {
+/// Opens one captured connection; what is returned carries it to its end.
+pub(crate) async fn open(local: Arc<Local>, tcp: TcpStream, source: SocketAddr) -> Option<Carry> {
     let destination = match original_dst(&tcp, source) {
         Ok(destination) => destination,
         Err(error) => {
             AccessLog::failed(source, source, Direction::Outbound, &error);
-            return ambit_net::reset(tcp);
+            ambit_net::reset(tcp);
+            return None;
         }
     };
     // Nothing redirected it here: whoever dials this port itself would be sent in circles.
@@ -80,16 +81,44 @@ pub(crate) async fn handle(local: Arc<Local>, tcp: TcpStream, source: SocketAddr
         let refusal = Refusal::SelfCall(destination);
         local.context.metrics.refused(refusal.reason());
         AccessLog::failed(source, destination, Direction::Outbound, &refusal);
-        return ambit_net::reset(tcp);
+        ambit_net::reset(tcp);
+        return None;
     }
     match Outbound::new(local.clone(), source, destination).await {
-        Ok(outbound) => outbound.carry(tcp).await,
+        Ok(outbound) => outbound.connect(tcp).await,
         Err(error) => {
             local.context.metrics.refused(error.reason());
             AccessLog::failed(source, destination, Direction::Outbound, &error);
             ambit_net::reset(tcp);
+            None
         }
     }
+}
+
+/// Carries a connection that needs no tunnel.
+pub(crate) async fn carry_tcp(
+    local: Arc<Local>,
+    flow: Box<Flow>,
+    tcp: TcpStream,
+    server: TcpStream,
+) {
+    let record = local.pod.connections.open(flow, &local.context.metrics.traffic);
+    let relay = relay_tcp(tcp, server, record.counters());
+    let ended = run(&record, &local.pod, pin!(relay)).await;
+    end(record, &ended);
+}
+
+/// Carries a connection through its tunnel.
+pub(crate) async fn carry_tunnel(
+    local: Arc<Local>,
+    flow: Box<Flow>,
+    tcp: TcpStream,
+    stream: Stream,
+) {
+    let record = local.pod.connections.open(flow, &local.context.metrics.traffic);
+    let relay = relay_tunnel(stream, tcp, record.counters(), Side::A);
+    let ended = run(&record, &local.pod, pin!(relay)).await;
+    end(record, &ended);
 }
 
 // === impl Outbound ===
@@ -106,15 +135,23 @@ impl Outbound {
         Ok(Self { local, source, destination, workload, identity, deadline })
     }
 
-    async fn carry(&self, tcp: TcpStream) {
-        // Boxed, so that what a connection needs to open does not weigh on it while it is open.
-        match self.local.turns.take(Box::pin(self.reach())).await {
-            Ok(Open::Tcp(server, ends)) => self.run_tcp(tcp, server, ends).await,
-            Ok(Open::Tunnel(stream, flow)) => self.run_tunnel(tcp, stream, flow).await,
-            Ok(Open::Local(connection, server)) => connection.run(&self.local, tcp, server).await,
+    async fn connect(&self, tcp: TcpStream) -> Option<Carry> {
+        let local = || self.local.clone();
+        match self.local.turns.take(pin!(self.reach())).await {
+            Ok(Open::Tcp(server, ends)) => {
+                let destination = server.peer_addr().map_or(self.destination, canonical);
+                Some(Box::pin(carry_tcp(local(), self.flow(ends, destination), tcp, server)))
+            }
+            Ok(Open::Tunnel(stream, flow)) => {
+                Some(Box::pin(carry_tunnel(local(), flow, tcp, stream)))
+            }
+            Ok(Open::Local(connection, server)) => {
+                Some(Box::pin(connection.carry(local(), tcp, server)))
+            }
             Err(failed) => {
                 self.refuse(failed);
                 ambit_net::reset(tcp);
+                None
             }
         }
     }
@@ -280,24 +317,6 @@ impl Outbound {
         }
     }
 
-    async fn run_tcp(&self, tcp: TcpStream, server: TcpStream, ends: Ends) {
-        let context = &self.local.context;
-        let destination = server.peer_addr().map_or(self.destination, ambit_net::canonical);
-        let flow = self.flow(ends, destination);
-        let record = flow.open(&context.metrics.traffic, &self.local.pod.connections, None);
-        let relay = relay_tcp(tcp, server, &record.connection().counters);
-        let ended = run(record.connection(), &self.local.pod, pin!(relay)).await;
-        end(record, &ended);
-    }
-
-    async fn run_tunnel(&self, tcp: TcpStream, stream: Stream, flow: Box<Flow>) {
-        let context = &self.local.context;
-        let record = flow.open(&context.metrics.traffic, &self.local.pod.connections, None);
-        let relay = relay_tunnel(stream, tcp, &record.connection().counters, Side::A);
-        let ended = run(record.connection(), &self.local.pod, pin!(relay)).await;
-        end(record, &ended);
-    }
-
     fn refuse(&self, Failed(ends, error): Failed) {
         let metrics = &self.local.context.metrics;
         metrics.refused(error.reason());
@@ -310,6 +329,7 @@ impl Outbound {
             source: Party { identity: None, ..self.party() },
             destination: Party::of(destination, ends.destination),
             authority: None,
+            application: None,
             service: ends.service,
             security: ConnectionSecurity::Unknown,
             protocol: "TCP",

@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use ambit_model::Workload;
 use ambit_net::{ConnectError, original_dst};
+use ambit_policy::Facts;
 use ambit_telemetry::{AccessLog, ConnectionSecurity, Direction, ResponseFlags};
 use tokio::net::TcpStream;
 
 use crate::authorize::{Allowed, Denied, authorize};
 use crate::config::port;
-use crate::connections::OwnedFacts;
 use crate::context::Local;
+use crate::flow::{Flow, Party};
 use crate::pod::NotReady;
-use crate::record::{Flow, Party};
-use crate::run::{end, relay_tcp, run};
+
+use crate::run::{Carry, end, relay_tcp, run};
 
 /// Why a connection did not reach the application.
 #[derive(Debug, thiserror::Error)]
@@ -32,34 +33,43 @@ enum PlaintextError {
     Connect(#[from] ConnectError),
 }
 
-/// Carries one captured connection from accept to close.
-pub(crate) async fn handle(local: Arc<Local>, tcp: TcpStream, source: SocketAddr) {
+/// Opens one captured connection; what is returned carries it to its end.
+pub(crate) async fn open(local: Arc<Local>, tcp: TcpStream, source: SocketAddr) -> Option<Carry> {
     let metrics = &local.context.metrics;
     let (destination, workload) = match target(&local, &tcp, source).await {
         Ok(target) => target,
         Err(error) => {
             metrics.refused(error.reason());
             AccessLog::failed(source, source, Direction::Inbound, &error);
-            return ambit_net::reset(tcp);
+            ambit_net::reset(tcp);
+            return None;
         }
     };
-    let facts = OwnedFacts::new(source, None, destination);
     let flow = flow(&local, source, destination, &workload);
-    let admitted = local.turns.take(pin!(admit(&local, &facts))).await;
+    let admitted = local.turns.take(pin!(admit(&local, source, destination))).await;
     match admitted {
-        Ok((app, allowed)) => {
-            let record = flow.open(&metrics.traffic, &local.pod.connections, Some(facts));
-            allowed.confirm(&local.context, &local.pod, record.connection());
-            let relay = relay_tcp(tcp, app, &record.connection().counters);
-            let ended = run(record.connection(), &local.pod, pin!(relay)).await;
-            end(record, &ended);
-        }
+        Ok(app) => Some(Box::pin(carry(local, flow, tcp, app))),
         Err(error) => {
             metrics.refused(error.reason());
             flow.refuse(&metrics.traffic, error.flags(), &error);
             ambit_net::reset(tcp);
+            None
         }
     }
+}
+
+/// Carries it to the application.
+pub(crate) async fn carry(
+    local: Arc<Local>,
+    flow: Box<Flow>,
+    tcp: TcpStream,
+    (app, allowed): (TcpStream, Allowed),
+) {
+    let record = local.pod.connections.open(flow, &local.context.metrics.traffic);
+    allowed.confirm(&local.context, &local.pod, &record);
+    let relay = relay_tcp(tcp, app, record.counters());
+    let ended = run(&record, &local.pod, pin!(relay)).await;
+    end(record, &ended);
 }
 
 async fn target(
@@ -74,9 +84,14 @@ async fn target(
     Ok((destination, local.pod.workload(&local.context.state).await?))
 }
 
-async fn admit(local: &Local, facts: &OwnedFacts) -> Result<(TcpStream, Allowed), PlaintextError> {
+async fn admit(
+    local: &Local,
+    source: SocketAddr,
+    destination: SocketAddr,
+) -> Result<(TcpStream, Allowed), PlaintextError> {
     let context = &local.context;
-    let allowed = authorize(context, &context.state.snapshot(), &local.pod, facts)?;
+    let facts = Facts { source_ip: source.ip(), source_identity: None, destination };
+    let allowed = authorize(context, &context.state.snapshot(), &local.pod, &facts)?;
     let app = local.pod.connect_app_beside_client(facts.source_ip, facts.destination).await?;
     Ok((app, allowed))
 }
@@ -93,6 +108,7 @@ fn flow(
         source: Party::of(source, known),
         destination: Party::of(destination, Some(workload.clone())),
         authority: None,
+        application: Some(destination),
         service: None,
         security: ConnectionSecurity::Unknown,
         protocol: "TCP",

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 use crate::context::{Context, Local};
 use crate::dispatch::Everywhere;
-use crate::plaintext;
 use crate::pod::{Listeners, Pod, PodInfo};
+use crate::{plaintext, run};
 use ambit_bootstrap::{Turns, accept};
 
 /// The running pods, for lookups by any thread.
@@ -234,7 +234,7 @@ fn serve(local: Arc<Local>, everywhere: Everywhere, listeners: Listeners) {
         };
         let spawn_plaintext = |tcp, peer| {
             if let Some(tcp) = local.admit(tcp, peer, Direction::Inbound) {
-                tasks.spawn(plaintext::handle(local.clone(), tcp, peer));
+                tasks.spawn(run::serve(plaintext::open(local.clone(), tcp, peer)));
             }
         };
         let spawn_inbound = |tcp, peer| {

@@ -7,11 +7,11 @@ use std::pin::Pin;
 use ambit_hbone::Stream;
 use ambit_net::{Counters, Outcome, Side};
 use ambit_telemetry::ResponseFlags;
+use futures_util::{FutureExt, TryFutureExt};
 use tokio::net::TcpStream;
 
-use crate::connections::Connection;
+use crate::connections::{Connection, Record};
 use crate::pod::Pod;
-use crate::record::Record;
 
 /// Why a running connection did not end in order.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,23 @@ pub(crate) enum End {
     Server,
 }
 
+/// What carries an open connection to its end. Boxed by itself, so that the connection's task has no more room than it
+/// needs from then on, and none for what it took to open it.
+pub(crate) type Carry = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Serves a connection from accept to close: opens it, then carries it.
+pub(crate) fn serve(
+    open: impl Future<Output = Option<Carry>> + Send,
+) -> impl Future<Output = ()> + Send {
+    let open = Box::pin(open);
+    async move {
+        let carry = open.await;
+        if let Some(carry) = carry {
+            carry.await;
+        }
+    }
+}
+
 /// Runs `relay` until it ends, the connection is killed, or `pod` must let go of its connections.
 ///
 /// `relay` is pinned by the caller: an argument of an async function is held twice.
@@ -51,26 +68,26 @@ pub(crate) async fn run(
 }
 
 /// Moves bytes between two sockets; `client` opened the connection.
-pub(crate) async fn relay_tcp(
+pub(crate) fn relay_tcp(
     client: TcpStream,
     server: TcpStream,
     counters: &Counters,
-) -> Result<(), Ended> {
-    match ambit_net::relay(client, server, counters).await {
+) -> impl Future<Output = Result<(), Ended>> + Send {
+    ambit_net::relay(client, server, counters).map(|outcome| match outcome {
         Outcome::Finished => Ok(()),
         Outcome::Reset { by } => Err(Ended::Reset(by.into())),
         Outcome::Failed { side, error } => Err(Ended::Tcp(side.into(), error)),
-    }
+    })
 }
 
 /// Moves bytes between a tunnel and a socket, which is on `tcp_side`.
-pub(crate) async fn relay_tunnel(
+pub(crate) fn relay_tunnel(
     stream: Stream,
     tcp: TcpStream,
     counters: &Counters,
     tcp_side: Side,
-) -> Result<(), Ended> {
-    Ok(ambit_hbone::relay(stream, tcp, counters, tcp_side).await?)
+) -> impl Future<Output = Result<(), Ended>> + Send {
+    ambit_hbone::relay(stream, tcp, counters, tcp_side).err_into()
 }
 
 /// Tells of the end.

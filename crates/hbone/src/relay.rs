@@ -22,21 +22,25 @@ use crate::{Error, Pressure, Stream};
 ///
 /// # Errors
 /// The first failure of either side; both sides have been reset by then, as they are when the future is dropped.
-pub async fn relay(
-    stream: Stream,
+pub fn relay(
+    mut stream: Stream,
     tcp: TcpStream,
     counters: &Counters,
     tcp_side: Side,
-) -> Result<(), Error> {
-    let Stream { mut send, mut recv, pressure, _slot } = stream;
+) -> impl Future<Output = Result<(), Error>> + Send {
     let tcp = ResetOnDrop::new(tcp);
-    let ended =
-        both(&mut send, &mut recv, &tcp, &Count { counters, tcp_side, pressure: &pressure }).await;
-    match ended {
-        Ok(()) => tcp.finish(),
-        Err(_) => send.send_reset(Reason::CANCEL),
+    // Both stay where the future has them: what an async function takes apart, it holds twice.
+    async move {
+        // As a whole: of a value of which only parts are named, only those would last as long.
+        let Stream { send, recv, pressure, _slot } = &mut stream;
+        let count = Count { counters, tcp_side, pressure };
+        let ended = both(send, recv, &tcp, &count).await;
+        match ended {
+            Ok(()) => tcp.finish(),
+            Err(_) => send.send_reset(Reason::CANCEL),
+        }
+        ended
     }
-    ended
 }
 
 struct Count<'a> {
@@ -73,7 +77,8 @@ async fn both(
             ended?;
             tokio::select! {
                 ended = &mut download => ended,
-                error = failure(tcp) => Err(error),
+                // Boxed, as few connections are half closed for long.
+                error = Box::pin(failure(tcp)) => Err(error),
             }
         }
         ended = &mut download => {

@@ -5,7 +5,7 @@ mod pipe;
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
@@ -78,30 +78,38 @@ impl Counters {
 /// The end of one direction is passed on and leaves the other running; a reset is passed on as a reset. One task
 /// carries both directions and lets others run after each MiB. A relay that waits for a sender holds neither buffer
 /// nor pipe. Dropping the future resets both connections.
-pub async fn relay(a: TcpStream, b: TcpStream, counters: &Counters) -> Outcome {
+pub fn relay(
+    a: TcpStream,
+    b: TcpStream,
+    counters: &Counters,
+) -> impl Future<Output = Outcome> + Send {
     let (a, b) = (ResetOnDrop::new(a), ResetOnDrop::new(b));
-    let outcome = {
-        let (mut a_lost, mut b_lost) = (pin!(failure(&a)), pin!(failure(&b)));
-        let mut ab = Half::new(Direction::new(&a, &b, &counters.a_to_b), b_lost.as_mut());
-        let mut ba = Half::new(Direction::new(&b, &a, &counters.b_to_a), a_lost.as_mut());
-        loop {
-            match poll_fn(|cx| poll(&mut ab, &mut ba, cx)).await {
-                Turn::Over(outcome) => break outcome,
-                Turn::Yield => tokio::task::yield_now().await,
+    // They stay where the future has them: arguments of an async function are held twice.
+    async move {
+        let outcome = {
+            let mut ab = Half::new(Direction::new(&a, &b, &counters.a_to_b), &b);
+            let mut ba = Half::new(Direction::new(&b, &a, &counters.b_to_a), &a);
+            loop {
+                match poll_fn(|cx| poll(&mut ab, &mut ba, cx)).await {
+                    Turn::Over(outcome) => break outcome,
+                    Turn::Yield => tokio::task::yield_now().await,
+                }
             }
+        };
+        if matches!(outcome, Outcome::Finished) {
+            a.finish();
+            b.finish();
         }
-    };
-    if matches!(outcome, Outcome::Finished) {
-        a.finish();
-        b.finish();
+        outcome
     }
-    outcome
 }
 
 /// A direction, how it ended, and how its destination is watched once nobody reads from it.
 struct Half<'a> {
     direction: Direction<'a>,
-    destination_lost: Pin<&'a mut (dyn Future<Output = io::Error> + Send + 'a)>,
+    destination: &'a TcpStream,
+    /// Made when it is needed, as it is larger than all the rest.
+    destination_lost: Option<Pin<Box<dyn Future<Output = io::Error> + Send + 'a>>>,
     end: Option<End>,
 }
 
@@ -166,11 +174,8 @@ impl Outcome {
 // === impl Half ===
 
 impl<'a> Half<'a> {
-    fn new(
-        direction: Direction<'a>,
-        destination_lost: Pin<&'a mut (dyn Future<Output = io::Error> + Send + 'a)>,
-    ) -> Self {
-        Self { direction, destination_lost, end: None }
+    fn new(direction: Direction<'a>, destination: &'a TcpStream) -> Self {
+        Self { direction, destination, destination_lost: None, end: None }
     }
 
     fn advance(&mut self, cx: &mut Context<'_>, budget: &mut usize) {
@@ -183,10 +188,12 @@ impl<'a> Half<'a> {
 
     /// Ends this direction if its destination is gone and `opposite`, which would have noticed, has ended before.
     fn watch(&mut self, opposite: &Half<'_>, cx: &mut Context<'_>) {
-        if self.end.is_none()
-            && opposite.end.is_some()
-            && let Poll::Ready(error) = self.destination_lost.as_mut().poll(cx)
-        {
+        if self.end.is_some() || opposite.end.is_none() {
+            return;
+        }
+        let destination = self.destination;
+        let lost = self.destination_lost.get_or_insert_with(|| Box::pin(failure(destination)));
+        if let Poll::Ready(error) = lost.as_mut().poll(cx) {
             self.end = Some(End::DestinationBroken(error));
         }
     }

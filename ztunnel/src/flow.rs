@@ -1,4 +1,4 @@
-//! What is told of a connection: metrics, access log, and its line in dumps.
+//! What is known of a connection, and what metrics and the access log tell of it.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -7,13 +7,12 @@ use std::sync::Arc;
 use ambit_hbone::{Authority, Baggage};
 use ambit_model::{Identity, Service, Workload};
 use ambit_net::Counters;
+use ambit_policy::Facts;
 use ambit_telemetry::{
     AccessLog, AccessPeer, ConnectionSecurity, Direction, LabelValue, Outcome, PeerLabels,
     Reporter, ResponseFlags, ServiceLabels, TrafficLabels, TrafficMetrics,
 };
 use ambit_tunnel::PoolKey;
-
-use crate::connections::{Connection, Connections, Listed, OwnedFacts, View};
 
 /// Everything known about a connection when it opens; boxed, so that tasks stay small.
 pub(crate) struct Flow {
@@ -22,6 +21,8 @@ pub(crate) struct Flow {
     pub destination: Party,
     /// The `:authority` of its CONNECT.
     pub authority: Option<String>,
+    /// The application of an inbound connection, which policy is asked about.
+    pub application: Option<SocketAddr>,
     /// The service that was called.
     pub service: Option<Arc<Service>>,
     pub security: ConnectionSecurity,
@@ -42,34 +43,16 @@ pub(crate) struct Party {
     pub baggage: Option<Box<Baggage>>,
 }
 
-/// A connection that is being told of. Dropped without [`Record::end`], it counts as closed without a flag.
-pub(crate) struct Record<'a> {
-    flow: Box<Flow>,
-    listed: Listed<'a>,
-}
-
 // === impl Flow ===
 
 impl Flow {
-    /// Counts and lists the connection as open.
-    pub(crate) fn open<'a>(
-        self: Box<Self>,
-        metrics: &TrafficMetrics,
-        connections: &'a Connections,
-        facts: Option<OwnedFacts>,
-    ) -> Record<'a> {
-        let view = View {
-            direction: self.direction,
-            source: self.source.address,
-            original_destination: self.service.as_ref().map(|s| s.hostname.clone()),
-            destination: self.destination.address,
-            protocol: self.protocol,
-        };
-        let connection =
-            Connection::new(view, facts, self.counters.clone(), metrics.open(&self.labels()));
-        let record = Record { listed: connections.list(connection), flow: self };
-        record.flow.with_log(|log| log.opened());
-        record
+    /// What policy is asked about; outbound connections are not asked about here.
+    pub(crate) fn facts(&self) -> Option<Facts<'_>> {
+        Some(Facts {
+            source_ip: self.source.address.ip(),
+            source_identity: self.source.identity.as_ref(),
+            destination: self.application?,
+        })
     }
 
     /// Counts and logs the connection as one that never opened.
@@ -110,7 +93,8 @@ impl Flow {
         self
     }
 
-    fn labels(&self) -> TrafficLabels {
+    /// What metrics call it.
+    pub(crate) fn labels(&self) -> TrafficLabels {
         let reporter = match self.direction {
             Direction::Outbound => Reporter::Source,
             Direction::Inbound => Reporter::Destination,
@@ -128,7 +112,8 @@ impl Flow {
         }
     }
 
-    fn with_log(&self, write: impl FnOnce(&AccessLog<'_>)) {
+    /// Hands the access log's line to `write`.
+    pub(crate) fn with_log(&self, write: impl FnOnce(&AccessLog<'_>)) {
         let source_identity = self.source.identity.as_ref().map(Identity::to_string);
         let destination_identity = self.destination.identity.as_ref().map(Identity::to_string);
         write(&AccessLog {
@@ -197,33 +182,5 @@ fn from_baggage(baggage: &Baggage) -> PeerLabels {
         cluster: label(&baggage.cluster),
         region: label(&baggage.region),
         zone: label(&baggage.zone),
-    }
-}
-
-// === impl Record ===
-
-impl Record<'_> {
-    /// The listed connection: its counters, and the wish to end it.
-    pub(crate) fn connection(&self) -> &Connection {
-        &self.listed.connection
-    }
-
-    /// Counts and logs the end.
-    pub(crate) fn end(self, flags: ResponseFlags, error: Option<&dyn Display>) {
-        let connection = &self.listed.connection;
-        connection.close(flags);
-        if error.is_none() && !AccessLog::enabled() {
-            return;
-        }
-        let (from_opener, to_opener) = (connection.counters.a_to_b(), connection.counters.b_to_a());
-        // Each side logs what it sent and received itself, unlike the metrics, which both count from the opener.
-        let (bytes_sent, bytes_recv) = match self.flow.direction {
-            Direction::Outbound => (from_opener, to_opener),
-            Direction::Inbound => (to_opener, from_opener),
-        };
-        let duration = connection.opened.elapsed();
-        self.flow.with_log(|log| {
-            log.complete(Outcome { bytes_sent, bytes_recv, duration, error });
-        });
     }
 }
