@@ -226,6 +226,20 @@ async fn a_relay_that_is_dropped_resets_both_ends() {
 }
 
 #[tokio::test]
+async fn a_relay_keeps_its_place_on_the_connection_until_it_ends() {
+    let config = Config { client_max_streams: 1, ..Config::default() };
+    let (client, server) = pair(&config).await;
+    serve(server, |connect| async { drop(connect.accept(None)) });
+    let (stream, _) = soon(connect(&client)).await.unwrap();
+    let (_app, tcp) = tcp_pair().await;
+    let counters = Counters::default();
+    let running = relay(stream, tcp, &counters, Side::A);
+    assert!(client.reserve().is_none(), "its place was given away");
+    drop(running);
+    assert!(client.reserve().is_some());
+}
+
+#[tokio::test]
 async fn a_reset_after_a_half_close_is_noticed_by_a_silent_server() {
     let Tunnel { mut client_app, mut server_app, .. } = tunnel().await;
     client_app.shutdown().await.unwrap();
