@@ -15,7 +15,6 @@ use crate::config::port;
 use crate::context::Local;
 use crate::flow::{Flow, Party};
 use crate::pod::NotReady;
-
 use crate::run::{Carry, end, relay_tcp, run};
 
 /// Why a connection did not reach the application.
