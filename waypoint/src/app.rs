@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ambit_bootstrap::{
-    Requester, Worker, Workers, accept, certificate_source, follow_roots, revocations,
+    Requester, Worker, Workers, accept, certificate_source, follow_roots, give_back_memory,
+    revocations,
 };
 use ambit_hbone::Pool;
 use ambit_identity::Identities;
@@ -53,6 +54,7 @@ pub async fn run(config: Config, logs: LogHandle) -> anyhow::Result<()> {
     tokio::spawn(follow_roots(signer, context.identities.clone()));
     context.identities.prefetch(&context.identity);
     tokio::spawn(sweep(context.clone()));
+    tokio::spawn(give_back_memory());
     let http = Drain::default();
     endpoints::serve(&context, registry, (&ready, logs, shutdown.trigger()), &http)?;
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ambit_bootstrap::{Requester, Workers, certificate_source, follow_roots, revocations};
+use ambit_bootstrap::{
+    Requester, Workers, certificate_source, follow_roots, give_back_memory, revocations,
+};
 use ambit_identity::Identities;
 use ambit_lifecycle::{Drain, Ready, Shutdown, ShutdownReason};
 use ambit_state::{Reader, Store};
@@ -53,6 +55,7 @@ pub async fn run(config: Config, logs: LogHandle) -> anyhow::Result<()> {
     tokio::spawn(follow_roots(signer, context.identities.clone()));
     tokio::spawn(prefetch(context.clone()));
     tokio::spawn(account(context.clone()));
+    tokio::spawn(give_back_memory());
     let http = Drain::default();
     endpoints::serve(&context, registry, (&ready, logs, shutdown.trigger()), &http)?;
     starting.done();

@@ -16,6 +16,9 @@ use tokio::sync::Notify;
 
 use crate::flow::Flow;
 
+/// Room of a pod's list that is kept, connections.
+const KEPT: usize = 256;
+
 /// The open connections of one pod.
 #[derive(Default)]
 pub(crate) struct Connections {
@@ -68,10 +71,14 @@ impl Connections {
         self.open.lock().iter().map(|(_, connection)| connection.clone()).collect()
     }
 
-    /// Brings the byte counters of the metrics up to date.
+    /// Brings the byte counters of the metrics up to date, and gives back the list's room after a crowd has left.
     pub(crate) fn report(&self) {
-        for (_, connection) in self.open.lock().iter() {
+        let mut open = self.open.lock();
+        for (_, connection) in open.iter() {
             connection.report();
+        }
+        if open.capacity() > KEPT.max(open.len() * 4) {
+            open.shrink_to_fit();
         }
     }
 }

@@ -5,6 +5,7 @@ mod accept;
 mod certificates;
 mod control_plane;
 mod env;
+mod memory;
 mod node;
 mod shortage;
 mod turns;
@@ -17,6 +18,7 @@ pub use certificates::{
 };
 pub use control_plane::{ControlPlane, xds};
 pub use env::{ConfigError, Env};
+pub use memory::give_back_memory;
 pub use node::{Node, Ports, drain_deadline};
 pub use shortage::Shortage;
 pub use turns::{Crowded, Turns};

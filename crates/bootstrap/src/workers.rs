@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use crate::turns::Room;
-use crate::{Env, Turns};
+use crate::{Env, Turns, give_back_memory};
 
 /// The data-plane threads. A connection lives and dies on one of them.
 #[derive(Debug)]
@@ -48,6 +48,7 @@ impl Workers {
             let handle = runtime.handle().clone();
             let thread =
                 thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                    runtime.spawn(give_back_memory());
                     // Ends when the sender is dropped or says so; either way the thread's tasks go with it.
                     let _ = runtime.block_on(stopped);
                 })?;

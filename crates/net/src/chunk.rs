@@ -25,6 +25,11 @@ thread_local! {
     static READ_BLOCK: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
+/// Drops the calling thread's block; its next read makes another.
+pub(crate) fn release() {
+    READ_BLOCK.take();
+}
+
 /// What the peer sent next, up to 256 KiB in one piece; empty at the end of its stream.
 ///
 /// Reads go into a buffer of the thread, borrowed only while the socket is readable, so waiting connections hold

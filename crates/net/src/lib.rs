@@ -7,6 +7,7 @@
 //! - [`relay`]: TCP to TCP through the kernel, for two pods of one node.
 //! - [`read_chunk`], [`write_all_bytes`], [`write_bytes`]: TCP to and from `Bytes`, for the tunnel.
 //! - [`PacketSocket`]: packets with descriptors, from process to process.
+//! - [`release_thread_memory`]: gives back what an idle thread keeps.
 //!
 //! Nothing here knows of identities, policies or protocols.
 
@@ -15,6 +16,7 @@ mod chunk;
 mod connect;
 mod limits;
 mod listen;
+mod memory;
 mod netns;
 mod packet;
 mod relay;
@@ -27,6 +29,7 @@ pub use chunk::{read_chunk, write_all_bytes, write_bytes};
 pub use connect::{ConnectError, ConnectOptions, connect};
 pub use limits::raise_descriptor_limit;
 pub use listen::{ListenOptions, Listener, Transparent, bind_udp, listen};
+pub use memory::release_thread_memory;
 pub use netns::{NetNs, NetNsId};
 pub use packet::{PacketSocket, ReceivedPacket};
 pub use relay::{Counters, Outcome, Side, relay};

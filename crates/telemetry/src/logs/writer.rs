@@ -19,7 +19,7 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// The most that waits to be written.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// A buffer that grew beyond this is given back after a burst.
-const KEPT_BYTES: usize = 2 * BATCH_BYTES;
+const KEPT_BYTES: usize = 16 * 1024;
 
 /// Writes what is left and ends the writing thread when dropped.
 #[derive(Debug)]
