@@ -131,7 +131,7 @@ where
                     dials += 1;
                     let dialing = done.subscribe();
                     // A task of its own: others wait for it even if this caller gives up.
-                    tokio::spawn(self.clone().dial(key.clone(), dial(), done));
+                    tokio::spawn(self.clone().dial(key.clone(), Box::pin(dial()), done));
                     dialing
                 }
             };

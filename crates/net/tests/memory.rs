@@ -1,5 +1,7 @@
 //! A thread's cache goes back where jemalloc is the allocator, as in every program of ours.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};

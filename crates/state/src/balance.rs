@@ -1,5 +1,7 @@
 //! Which of several endpoints takes a connection: locality first, then chance by capacity.
 
+use std::sync::Arc;
+
 use ambit_model::{LoadBalancer, LoadBalancerMode, LoadBalancerScope, Workload};
 use rand::RngExt;
 
@@ -20,9 +22,9 @@ pub struct Rank {
 pub(crate) fn choose<'a>(
     balancer: Option<&LoadBalancer>,
     source: &Workload,
-    candidates: impl Iterator<Item = &'a Record> + Clone,
+    candidates: impl Iterator<Item = &'a Arc<Record>> + Clone,
     rng: &mut impl rand::Rng,
-) -> Option<&'a Record> {
+) -> Option<&'a Arc<Record>> {
     let ranked = candidates
         .filter(|record| record.capacity > 0)
         .filter_map(|record| Some((rank(balancer, source, record)?, record)));

@@ -10,6 +10,7 @@
 mod balance;
 mod by_source;
 mod claims;
+mod described;
 mod few;
 #[cfg(test)]
 mod fixtures;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ambit_model::{Service, Workload};
 
+use crate::described::described;
 use crate::{Refusal, Snapshot};
 
 mod candidate;
@@ -60,14 +61,8 @@ pub fn resolve(snapshot: &Snapshot, request: &Request<'_>, rng: &mut impl rand::
             service: service.cloned(),
         }),
         Ok(Route::Dial { record, destination, service, hop }) => {
-            let workload = Arc::new(record.to_workload());
-            let destination = destination.map(|destination| {
-                if std::ptr::eq(destination, record) {
-                    workload.clone()
-                } else {
-                    Arc::new(destination.to_workload())
-                }
-            });
+            let workload = described(record);
+            let destination = destination.map(described);
             let service = service.cloned();
             Resolution::Upstream(Upstream { workload, destination, service, hop })
         }

@@ -10,6 +10,7 @@ use ambit_model::{
 use ambit_policy::Candidate;
 
 use crate::balance::{Rank, rank};
+use crate::described::described;
 use crate::group::{Viewpoint, best};
 use crate::policies::Policies;
 use crate::record::Record;
@@ -34,7 +35,7 @@ pub struct Snapshot {
 /// An endpoint of a service: a workload that names it, with what a DNS answer needs at hand.
 #[derive(Clone, Copy, Debug)]
 pub struct Endpoint<'a> {
-    record: &'a Record,
+    record: &'a Arc<Record>,
 }
 
 // === impl Snapshot ===
@@ -57,14 +58,14 @@ impl Snapshot {
 
     /// The workload with that uid.
     pub fn workload(&self, uid: &str) -> Option<Arc<Workload>> {
-        self.workloads.get(uid).map(|record| Arc::new(record.to_workload()))
+        self.workloads.get(uid).map(described)
     }
 
     /// The workload at `ip` on `network`. Where several claim it, a pod inside the mesh wins over a pod, a pod over
     /// anything in the mesh, and that over the rest (protocol fact 3.1). Workloads on their host's network have no
     /// address of their own and are not found.
     pub fn workload_at(&self, network: &str, ip: IpAddr) -> Option<Arc<Workload>> {
-        self.workloads.at(network, ip).map(|record| Arc::new(record.to_workload()))
+        self.workloads.at(network, ip).map(described)
     }
 
     /// The workload of this node that a node agent names.
@@ -185,12 +186,10 @@ impl Snapshot {
     pub(crate) fn eligible<'a>(
         &'a self,
         service: &'a Service,
-    ) -> impl Iterator<Item = &'a Record> + Clone {
+    ) -> impl Iterator<Item = &'a Arc<Record>> + Clone {
         let all = service.allows_unhealthy();
         let members = self.services.members(&service.key());
-        members
-            .map(|record| &**record)
-            .filter(move |record| all || record.status == HealthStatus::Healthy)
+        members.filter(move |record| all || record.status == HealthStatus::Healthy)
     }
 
     /// Whether any workload behind a gateway address, whatever its health, satisfies `is`.
@@ -242,6 +241,6 @@ impl<'a> Endpoint<'a> {
 
     /// Everything about it.
     pub fn workload(&self) -> Arc<Workload> {
-        Arc::new(self.record.to_workload())
+        described(self.record)
     }
 }

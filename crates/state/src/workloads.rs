@@ -7,6 +7,7 @@ use ambit_model::{NamespacedHostname, Str, Workload};
 use imbl::{OrdMap, OrdSet};
 
 use crate::claims::Claims;
+use crate::described::described;
 use crate::few::Few;
 use crate::members::Members;
 use crate::record::Record;
@@ -69,7 +70,7 @@ impl Workloads {
             self.by_hostname.entry(key).or_default().insert(record);
         }
         if local {
-            let workload = Arc::new(record.to_workload());
+            let workload = described(record);
             let named = match self.local.get(record.name()) {
                 None => Few::One(workload),
                 Some(others) => others.with(workload, |a, b| a.uid.cmp(&b.uid)),

@@ -24,9 +24,9 @@ fn client() -> Workload {
     placed("client", "r1/z1/s1", "n1", "")
 }
 
-fn records(workloads: &[Workload]) -> Vec<Record> {
+fn records(workloads: &[Workload]) -> Vec<Arc<Record>> {
     let mut recorder = Recorder::default();
-    workloads.iter().map(|workload| recorder.record(workload.clone())).collect()
+    workloads.iter().map(|workload| Arc::new(recorder.record(workload.clone()))).collect()
 }
 
 /// How often each of `workloads` is chosen in 1,000 draws.

@@ -16,7 +16,7 @@ use crate::{Refusal, Snapshot, balance};
 /// A workload to dial, and the port of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate<'a> {
-    pub(crate) record: &'a Record,
+    pub(crate) record: &'a Arc<Record>,
     pub(crate) port: u16,
     /// The service through which it was found.
     pub(crate) service: Option<&'a Arc<Service>>,
@@ -41,7 +41,7 @@ pub(crate) struct Search<'a, 's> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) source: &'s Workload,
     pub(crate) tried: &'s [Str],
-    pub(crate) excluded: Vec<&'a Record>,
+    pub(crate) excluded: Vec<&'a Arc<Record>>,
 }
 
 // === impl Search ===
@@ -99,7 +99,7 @@ impl<'a> Search<'a, '_> {
 
     pub(crate) fn rules_out(&self, record: &Record) -> bool {
         self.tried.iter().any(|uid| record.has_uid(uid))
-            || self.excluded.iter().any(|other| std::ptr::eq(*other, record))
+            || self.excluded.iter().any(|other| std::ptr::eq(&***other, record))
     }
 
     /// Whether there is any way to the endpoint: an address that the service's families allow, a hostname, or, from

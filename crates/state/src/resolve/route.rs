@@ -21,9 +21,9 @@ pub(crate) enum Route<'a> {
     /// To a workload.
     Dial {
         /// The one to dial.
-        record: &'a Record,
+        record: &'a Arc<Record>,
         /// The one that is meant, where it is known.
-        destination: Option<&'a Record>,
+        destination: Option<&'a Arc<Record>>,
         /// The service that was addressed.
         service: Option<&'a Arc<Service>>,
         hop: Hop,
