@@ -19,8 +19,8 @@ use crate::workloads::Workloads;
 
 /// An immutable view. Lookups by key cost about the same however many workloads there are.
 ///
-/// Workloads are kept compactly and described in full when asked for, at about half a microsecond each; those of this
-/// node are kept as they are.
+/// Workloads are kept compactly and described in full when asked for, at about half a microsecond each where the thread
+/// has not done so lately; those of this node are kept as they are.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub(crate) version: u64,
