@@ -99,7 +99,7 @@ impl<'a> Search<'a, '_> {
 
     pub(crate) fn rules_out(&self, record: &Record) -> bool {
         self.tried.iter().any(|uid| record.has_uid(uid))
-            || self.excluded.iter().any(|other| std::ptr::eq(&***other, record))
+            || self.excluded.iter().any(|other| std::ptr::eq(Arc::as_ptr(other), record))
     }
 
     /// Whether there is any way to the endpoint: an address that the service's families allow, a hostname, or, from
