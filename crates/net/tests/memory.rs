@@ -1,4 +1,4 @@
-//! A thread's cache goes back where jemalloc is the allocator, as in every program of ours.
+//! A thread's cache goes back where jemalloc is the allocator, as in the proxies.
 
 #![allow(clippy::unwrap_used)]
 
