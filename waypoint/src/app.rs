@@ -12,7 +12,7 @@ use ambit_hbone::Pool;
 use ambit_identity::Identities;
 use ambit_lifecycle::{Drain, Ready, Shutdown};
 use ambit_model::{NamespacedHostname, Str};
-use ambit_net::{ListenOptions, Transparent, listen};
+use ambit_net::{ListenOptions, TcpOptions, Transparent, listen};
 use ambit_state::Store;
 use ambit_telemetry::LogHandle;
 use ambit_tunnel::Security;
@@ -144,8 +144,12 @@ fn serve(context: &Arc<Context>, drain: &Drain) -> anyhow::Result<()> {
         return Ok(());
     }
     let address = SocketAddr::new(context.config.wildcard(), context.config.hbone_port);
-    let options =
-        ListenOptions { transparent: Transparent::Never, backlog: 1024, ..Default::default() };
+    let options = ListenOptions {
+        transparent: Transparent::Never,
+        backlog: 1024,
+        tcp: TcpOptions::default().shared(),
+        ..Default::default()
+    };
     for (number, worker) in context.workers.iter().enumerate() {
         let listener = listen(address, &options)
             .with_context(|| format!("listening on {address}; HBONE_PORT chooses another port"))?;

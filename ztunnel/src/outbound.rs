@@ -281,7 +281,7 @@ impl Outbound {
         let dial = || {
             let (local, key) = (self.local.clone(), key.clone());
             async move {
-                let tcp = local.pod.connect(key.address, connect_timeout).await?;
+                let tcp = local.pod.connect_tunnel(key.address, connect_timeout).await?;
                 local.turns.take(secure(&local.security, tcp, &key)).await
             }
         };

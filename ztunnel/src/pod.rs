@@ -136,14 +136,16 @@ impl Pod {
     /// A port is taken, or transparency was demanded and is not permitted.
     pub(crate) fn listen(&self) -> io::Result<Listeners> {
         self.enter(|| {
-            let open = |port| {
+            let open = |port, options| {
                 let address = SocketAddr::new(self.sockets.wildcard(), port);
-                ambit_net::listen(address, &self.listen_options()).map_err(|e| listening(port, e))
+                ambit_net::listen(address, options).map_err(|e| listening(port, e))
             };
+            let options = self.listen_options();
+            let tunnels = ListenOptions { tcp: options.tcp.shared(), ..options };
             Ok(Listeners {
-                outbound: open(port::OUTBOUND)?,
-                plaintext: open(port::INBOUND_PLAINTEXT)?,
-                hbone: open(port::HBONE)?,
+                outbound: open(port::OUTBOUND, &options)?,
+                plaintext: open(port::INBOUND_PLAINTEXT, &options)?,
+                hbone: open(port::HBONE, &tunnels)?,
             })
         })?
     }
@@ -217,7 +219,24 @@ impl Pod {
         destination: SocketAddr,
         timeout: Duration,
     ) -> Result<TcpStream, ConnectError> {
-        let tcp = self.tcp_options();
+        self.connect_with(destination, timeout, self.tcp_options()).await
+    }
+
+    /// As [`Self::connect`], for a tunnel.
+    pub(crate) async fn connect_tunnel(
+        &self,
+        destination: SocketAddr,
+        timeout: Duration,
+    ) -> Result<TcpStream, ConnectError> {
+        self.connect_with(destination, timeout, self.tcp_options().shared()).await
+    }
+
+    async fn connect_with(
+        &self,
+        destination: SocketAddr,
+        timeout: Duration,
+        tcp: TcpOptions,
+    ) -> Result<TcpStream, ConnectError> {
         ambit_net::connect(destination, &ConnectOptions { timeout, tcp, ..self.dial_options() })
             .await
     }
@@ -293,6 +312,7 @@ impl Pod {
             user_timeout: keepalive
                 .filter(|_| self.sockets.user_timeout)
                 .map(|k| k.time + k.interval * k.retries),
+            unsent: None,
         }
     }
 

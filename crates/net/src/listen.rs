@@ -172,7 +172,7 @@ mod tests {
     #[tokio::test]
     async fn accepted_connections_inherit_the_options() {
         let user_timeout = Some(std::time::Duration::from_secs(7));
-        let tcp = TcpOptions { user_timeout, ..TcpOptions::default() };
+        let tcp = TcpOptions { user_timeout, ..TcpOptions::default().shared() };
         let options = ListenOptions { tcp, ..ListenOptions::default() };
         let listener = listen(LOCAL_V4, &options).unwrap();
         let address = listener.local_addr().unwrap();
@@ -187,6 +187,7 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_interval().unwrap().as_secs(), 180);
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 9);
         assert_eq!(socket.tcp_user_timeout().unwrap(), user_timeout);
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 128 << 10);
     }
 
     #[test]

@@ -18,7 +18,12 @@ pub struct TcpOptions {
     pub keepalive: Option<Keepalive>,
     /// `TCP_USER_TIMEOUT`: how long sent data may stay unacknowledged. `None` is the kernel's retry limit.
     pub user_timeout: Option<Duration>,
+    /// `TCP_NOTSENT_LOWAT`: how many bytes the kernel takes that it cannot send yet. `None` is what its send buffer holds.
+    pub unsent: Option<u32>,
 }
+
+/// What the kernel takes of a connection that streams share: at 1 Gb/s, a millisecond of it.
+const SHARED_UNSENT: u32 = 128 << 10;
 
 /// TCP keepalive. Times are rounded to whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +38,20 @@ pub struct Keepalive {
 
 impl Default for TcpOptions {
     fn default() -> Self {
-        Self { nodelay: true, keepalive: Some(Keepalive::default()), user_timeout: None }
+        Self {
+            nodelay: true,
+            keepalive: Some(Keepalive::default()),
+            user_timeout: None,
+            unsent: None,
+        }
+    }
+}
+
+impl TcpOptions {
+    /// The same for a connection that streams share. What the kernel holds is ahead of whoever's turn is next, so that a
+    /// bulk transfer would make all others wait for as long as a send buffer takes on its link.
+    pub fn shared(self) -> Self {
+        Self { unsent: Some(SHARED_UNSENT), ..self }
     }
 }
 
@@ -65,6 +83,9 @@ pub fn tune(socket: &impl AsFd, options: &TcpOptions) -> io::Result<()> {
     }
     if options.user_timeout.is_some() {
         socket.set_tcp_user_timeout(options.user_timeout)?;
+    }
+    if let Some(unsent) = options.unsent {
+        socket.set_tcp_notsent_lowat(unsent)?;
     }
     Ok(())
 }

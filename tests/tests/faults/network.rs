@@ -1,5 +1,6 @@
 //! A network between the nodes that is down for a while, loses packets, is far, or narrow.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -85,17 +86,53 @@ async fn a_narrow_link_carries_everything_at_its_pace() {
     }
     let mesh = apart().start().await;
     mesh.greeter("server", PORT, "server");
-    let node = mesh.node("n1").room();
-    let narrow = "tc qdisc add dev eth0 root tbf rate 1gbit burst 256kb latency 50ms";
-    let words: Vec<&str> = narrow.split(' ').collect();
-    let made = run_in(node, &words, b"", DEADLINE).await;
-    if !made.status.success() {
-        println!("skipped: this kernel has no tbf: {}", made.stderr.trim());
+    if !narrow(mesh.node("n1").room(), "1gbit").await {
         return;
     }
     let took = transfer(&mesh).await;
     let at_least = Duration::from_secs_f64(LARGE as f64 * 8.0 / 1e9);
     assert!(took > at_least, "{took:?}: nothing was narrow");
+}
+
+/// What the kernel has taken of a transfer but cannot send yet, everybody else's next bytes wait for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_puts_little_ahead_of_other_streams() {
+    if missing(&["tc", "ss"]).is_some() {
+        return;
+    }
+    let mesh = apart().start().await;
+    mesh.greeter("server", PORT, "server");
+    if !narrow(mesh.node("n1").room(), "100mbit").await {
+        return;
+    }
+    let most = Cell::new(0);
+    let watch = async {
+        loop {
+            let sockets = mesh.run("client", &["ss", "-Htino", "dport = :15008"]).await.ok();
+            let unsent = sockets.split("notsent:").skip(1).filter_map(|rest| {
+                rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<usize>().ok()
+            });
+            most.set(unsent.fold(most.get(), usize::max));
+        }
+    };
+    tokio::select! {
+        took = transfer(&mesh) => println!("at most {} bytes waited, {took:?}", most.get()),
+        () = watch => {}
+    }
+    // 128 KiB and what the kernel takes at once, which is a packet of up to 64 KiB as a rule.
+    let allowed = 64 << 10..=256 << 10;
+    assert!(allowed.contains(&most.get()), "{} bytes waited", most.get());
+}
+
+/// Makes a node's link as slow as `rate`; false where the kernel cannot.
+async fn narrow(node: &Room, rate: &str) -> bool {
+    let command = format!("tc qdisc add dev eth0 root tbf rate {rate} burst 256kb latency 50ms");
+    let words: Vec<&str> = command.split(' ').collect();
+    let made = run_in(node, &words, b"", DEADLINE).await;
+    if !made.status.success() {
+        println!("skipped: this kernel has no tbf: {}", made.stderr.trim());
+    }
+    made.status.success()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ambit_hbone::{Authority, ConnectHeaders, PoolError};
 use ambit_model::Str;
-use ambit_net::{ConnectError, ConnectOptions};
+use ambit_net::{ConnectError, ConnectOptions, TcpOptions};
 use ambit_tunnel::{PoolKey, TunnelError, secure};
 use http::StatusCode;
 use tokio::net::{TcpStream, lookup_host};
@@ -50,12 +50,12 @@ pub(crate) async fn connect(
     limit: Duration,
 ) -> Result<Io, ConnectFailure> {
     match dial {
-        Dial::Tcp(address) => Ok(tcp(*address, limit).await?.into()),
+        Dial::Tcp(address) => Ok(tcp(*address, limit, TcpOptions::default()).await?.into()),
         Dial::Name(name, port) => {
             let failed = |error| ConnectFailure::Resolve((**name).into(), error);
             let mut found = lookup_host((&**name, *port)).await.map_err(failed)?;
             let address = found.next().ok_or_else(|| ConnectFailure::NoAddress((**name).into()))?;
-            Ok(tcp(address, limit).await?.into())
+            Ok(tcp(address, limit, TcpOptions::default()).await?.into())
         }
         Dial::Hbone { proxy, authority, identities, .. } => {
             let source = local.context.identity.clone();
@@ -63,7 +63,10 @@ pub(crate) async fn connect(
             let security = &local.context.security;
             let dial = || {
                 let (security, key) = (security.clone(), key.clone());
-                async move { secure(&security, tcp(key.address, limit).await?, &key).await }
+                async move {
+                    let tcp = tcp(key.address, limit, TcpOptions::default().shared()).await?;
+                    secure(&security, tcp, &key).await
+                }
             };
             let destination = Authority::from(*authority);
             let opening = local.tunnels.connect(&key, dial, &destination, headers);
@@ -104,8 +107,12 @@ pub(crate) async fn originate(
     Ok(Io::new(Transport::Client(Box::new(tls.map_err(ConnectFailure::Tls)?))))
 }
 
-async fn tcp(address: SocketAddr, timeout: Duration) -> Result<TcpStream, ConnectError> {
-    ambit_net::connect(address, &ConnectOptions { timeout, ..Default::default() }).await
+async fn tcp(
+    address: SocketAddr,
+    timeout: Duration,
+    tcp: TcpOptions,
+) -> Result<TcpStream, ConnectError> {
+    ambit_net::connect(address, &ConnectOptions { timeout, tcp, ..Default::default() }).await
 }
 
 // === impl ConnectFailure ===
